@@ -1,0 +1,1 @@
+"""Arithmetic: adder trees and dot products."""

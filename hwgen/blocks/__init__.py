@@ -1,0 +1,1 @@
+"""Hardware blocks: a frozen config that computes (golden) and creates (hardware)."""

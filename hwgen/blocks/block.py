@@ -1,0 +1,96 @@
+"""What every block is: a config with streams, clocks, a golden model and a hardware component."""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+from amaranth.lib import wiring
+
+from ..resources import Resources
+from ..streams import TensorStream
+
+__all__ = ["Block", "Schedule", "as_soon_as_possible"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a block takes and makes the beats of consecutive frames, in clocks.
+
+    Parameters
+    ----------
+    taken
+        For each input, the clock in which each beat leaves its FIFO.
+    reserved
+        The clock from which each output beat holds a place in the FIFO behind the block.
+    offered
+        The clock from which that FIFO could hand each beat on.
+    peak
+        Most words the block's own input memory held at once; 0 if it has none to size.
+    """
+
+    taken: tuple[np.ndarray, ...]
+    reserved: np.ndarray
+    offered: np.ndarray
+    peak: int = 0
+
+
+def as_soon_as_possible(ready: np.ndarray, interval: int = 1, start: float = -inf) -> np.ndarray:
+    """Earliest clocks ``t`` with ``t[k] >= ready[k]`` and ``t[k] >= t[k-1] + interval``.
+
+    The max-plus recurrence in closed form: ``t[k] - k*interval`` is the running maximum of
+    ``ready[k] - k*interval``.
+    """
+    steps = np.arange(len(ready), dtype=np.int64) * interval
+    slack = ready - steps
+    if start != -inf:
+        slack = np.maximum(slack, int(start))
+    return np.maximum.accumulate(slack) + steps
+
+
+class Block:
+    """Base of block configs; subclasses are frozen dataclasses.
+
+    A block has ports ``i`` (or ``i0``, ``i1``, ... when it takes several streams) and ``o`` (or
+    ``o0``, ...).
+    """
+
+    @property
+    def inputs(self) -> tuple[TensorStream, ...]:
+        raise NotImplementedError
+
+    @property
+    def output(self) -> TensorStream:
+        raise NotImplementedError
+
+    @property
+    def latency(self) -> int:
+        """Clocks from the acceptance of the last input beat that an output beat needs to the
+        clock in which that output beat is offered, when nothing stalls."""
+        raise NotImplementedError
+
+    @property
+    def cycles(self) -> int:
+        """Clocks per frame in steady state, when neither starved nor stalled."""
+        raise NotImplementedError
+
+    @property
+    def folding(self) -> dict[str, int]:
+        """Parallelism, for reports; empty where there is no choice."""
+        return {}
+
+    def compute(self, *tensors: np.ndarray) -> np.ndarray:
+        """Golden model: (frames, H, W, C) integers of the inputs to those of the output."""
+        raise NotImplementedError
+
+    def create(self) -> wiring.Component:
+        """The hardware."""
+        raise NotImplementedError
+
+    def schedule(self, frames: int, *ready: np.ndarray) -> Schedule:
+        """Clocks of every beat of ``frames`` frames when input beat k is there from ``ready[k]``
+        and the output is never stalled."""
+        raise NotImplementedError
+
+    def estimate(self, family: str) -> Resources:
+        """Predicted resources on a device family."""
+        raise NotImplementedError

@@ -1,0 +1,208 @@
+"""Elementwise: activation units on a stream of their own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..ops import Op
+from ..resources import Resources
+from ..streams import TensorStream
+from ..types import NumType
+from .activation import Activation
+from .block import Block, Schedule, as_soon_as_possible
+from .fifo import fifo_resources
+from .parts import counter
+from .primitives import StreamFifo, delay
+
+__all__ = ["ActivationPipeline", "Elementwise", "ElementwiseConfig", "activation_units"]
+
+
+def activation_units(activations: Sequence[tuple[Op, NumType]], stream: TensorStream
+                     ) -> tuple[Activation, ...]:
+    """Configs of the units that (operation, output type) pairs need on a stream, in order."""
+    kind, units = stream.dtype, []
+    for op, out_type in activations:
+        units.append(Activation(op, kind, out_type, stream.channels, stream.lanes))
+        kind = out_type
+    return tuple(units)
+
+
+class ActivationPipeline(wiring.Component):
+    """Activation units without handshake between an issuer and a FIFO.
+
+    A beat is issued only when the FIFO has a place left for it, so the units never stall. Its
+    data come ``late`` clocks after its issue, which gives the issuer time to compute them.
+
+    Parameters
+    ----------
+    units
+        Configs of the units; may be empty.
+    stream
+        Stream that enters the first unit.
+    output
+        Stream of the last unit.
+    fifo_depth
+        Beats that the FIFO holds.
+    late
+        Clocks from ``issue`` to ``x``.
+
+    Members
+    -------
+    free : :py:`Out(1)`
+        The FIFO has a place left.
+    issue : :py:`In(1)`
+        A beat takes that place; only while ``free``.
+    last : :py:`In(1)`
+        It is the last of its frame.
+    x : :py:`In(stream.data_width)`
+        Its wire codes, ``late`` clocks later.
+    o : :py:`Out(output.signature())`
+    """
+
+    def __init__(self, units: tuple[Activation, ...], stream: TensorStream, output: TensorStream,
+                 fifo_depth: int, late: int):
+        self.units, self.stream, self.output = units, stream, output
+        self.fifo_depth, self.late = fifo_depth, late
+        super().__init__({"free": Out(1), "issue": In(1), "last": In(1),
+                          "x": In(stream.data_width), "o": Out(output.signature())})
+
+    @staticmethod
+    def latency_of(units: tuple[Activation, ...], fifo_depth: int) -> int:
+        """Clocks from ``x`` to the offer of its beat."""
+        return sum(u.latency for u in units) + StreamFifo.latency_of(fifo_depth)
+
+    @staticmethod
+    def resources(units: tuple[Activation, ...], output: TensorStream, fifo_depth: int,
+                  late: int) -> Resources:
+        """Predicted resources of the units, the FIFO and its credits."""
+        clocks = late + sum(u.latency for u in units)
+        groups = output.beats_per_pixel
+        count = fifo_depth.bit_length() + (groups - 1).bit_length()
+        own = Resources(lut=1.5 * count + 4 + clocks / 4, ff=count + 2 * clocks)
+        return sum((u.estimate() for u in units),
+                   own + fifo_resources(output.data_width + 1, fifo_depth))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fifo = fifo = StreamFifo(self.output.payload(), self.fifo_depth)
+        wiring.connect(m, wiring.flipped(self.o), fifo.o)
+
+        # Places that no beat has taken or been promised.
+        places = Signal(range(self.fifo_depth + 1), init=self.fifo_depth)
+        leaves = Signal()
+        m.d.comb += [leaves.eq(self.o.valid & self.o.ready), self.free.eq(places != 0)]
+        with m.If(self.issue != leaves):
+            m.d.sync += places.eq(Mux(leaves, places + 1, places - 1))
+
+        group, _ = counter(m, self.stream.beats_per_pixel, self.issue, "group")
+        group = delay(m, group, self.late, "issued_group")
+        value, clocks = self.x, self.late
+        for n, unit in enumerate(self.units):
+            m.submodules[f"activation_{n}" if n else "activation"] = hardware = unit.create()
+            m.d.comb += [hardware.x.eq(value), hardware.group.eq(group)]
+            if n < len(self.units) - 1:
+                group = delay(m, group, unit.latency, f"group_{n}")
+            value, clocks = hardware.y, clocks + unit.latency
+        flags = Cat(self.issue, self.last)
+        valid = Signal(2, name="issued")
+        m.d.comb += valid.eq(flags)
+        for n in range(clocks):
+            held = Signal(2, name=f"issued_{n + 1}")
+            m.d.sync += held.eq(valid)
+            valid = held
+        m.d.comb += [fifo.i.valid.eq(valid[0]), fifo.i.payload.last.eq(valid[1]),
+                     fifo.i.payload.data.as_value().eq(value)]
+        return m
+
+
+@dataclass(frozen=True, eq=False)
+class ElementwiseConfig(Block):
+    """Bias, clip, requantize and threshold of a tensor that no neuron layer makes.
+
+    Interval: 1 clock per beat where ``fifo_depth`` is above ``latency``.
+
+    Parameters
+    ----------
+    input
+        Stream of the tensor.
+    activations
+        One or more (operation, output type) pairs, applied in order.
+    fifo_depth
+        Beats that the output FIFO holds, beats within the units included; at least 2.
+    """
+
+    input: TensorStream
+    activations: tuple[tuple[Op, NumType], ...]
+    fifo_depth: int = 16
+
+    def __post_init__(self):
+        if not self.activations:
+            raise ValueError("activations must hold at least one operation")
+        if self.fifo_depth < 2:
+            raise ValueError(f"fifo_depth ({self.fifo_depth}) must be at least 2")
+
+    @property
+    def inputs(self) -> tuple[TensorStream, ...]:
+        return (self.input,)
+
+    @property
+    def output(self) -> TensorStream:
+        return TensorStream(self.activations[-1][1], self.input.shape, self.input.lanes)
+
+    def activation_units(self) -> tuple[Activation, ...]:
+        return activation_units(self.activations, self.input)
+
+    @property
+    def latency(self) -> int:
+        return 1 + ActivationPipeline.latency_of(self.activation_units(), self.fifo_depth)
+
+    @property
+    def cycles(self) -> int:
+        return self.input.beats
+
+    def compute(self, *tensors: np.ndarray) -> np.ndarray:
+        x, = tensors
+        for unit in self.activation_units():
+            x = unit.compute(x)
+        return x
+
+    def create(self) -> "Elementwise":
+        return Elementwise(self)
+
+    def schedule(self, frames, *ready):
+        taken = as_soon_as_possible(ready[0])
+        return Schedule((taken,), taken, taken + self.latency)
+
+    def estimate(self, family):
+        return Resources(lut=2, ff=self.input.data_width) + ActivationPipeline.resources(
+            self.activation_units(), self.output, self.fifo_depth, 1)
+
+
+class Elementwise(wiring.Component):
+    """Hardware of :class:`ElementwiseConfig`.
+
+    Members
+    -------
+    i : :py:`In(config.input.signature())`
+    o : :py:`Out(config.output.signature())`
+    """
+
+    def __init__(self, config: ElementwiseConfig):
+        self.config = config
+        super().__init__({"i": In(config.input.signature()), "o": Out(config.output.signature())})
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        m.submodules.pipeline = pipeline = ActivationPipeline(
+            cfg.activation_units(), cfg.input, cfg.output, cfg.fifo_depth, late=1)
+        wiring.connect(m, wiring.flipped(self.o), pipeline.o)
+        m.d.comb += [self.i.ready.eq(pipeline.free),
+                     pipeline.issue.eq(self.i.valid & pipeline.free),
+                     pipeline.last.eq(self.i.payload.last),
+                     pipeline.x.eq(delay(m, self.i.payload.data.as_value(), 1, "x"))]
+        return m

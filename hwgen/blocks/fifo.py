@@ -1,0 +1,101 @@
+"""FIFO: a buffer of stream beats as a block."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..resources import Resources
+from ..streams import TensorStream
+from .block import Block, Schedule, as_soon_as_possible
+from .primitives import StreamFifo, memory_style, ram_bram36
+
+__all__ = ["Fifo", "FifoConfig", "fifo_resources"]
+
+
+def fifo_resources(width: int, depth: int) -> Resources:
+    """Resources of a :class:`StreamFifo` of ``depth`` words of ``width`` bits."""
+    if depth == 2:
+        return Resources(lut=width + 2, ff=2 * width + 2)
+    pointer = (depth - 2).bit_length()
+    control = Resources(lut=3.5 * pointer + 6, ff=3 * pointer + 4)
+    if memory_style(width, depth - 1) == "block":
+        return control + Resources(bram36=ram_bram36(width, depth - 1))
+    # A RAM32M holds 6 bits by 32 in 4 LUTs, a RAM64M 3 bits by 64.
+    ram = 4 * (ceil(width / 6) if depth <= 33 else ceil(width / 3) * ceil((depth - 1) / 64))
+    return control + Resources(lut=ram, lutram=ram, ff=width)
+
+
+@dataclass(frozen=True)
+class FifoConfig(Block):
+    """Buffer of ``depth`` beats; contents pass unchanged.
+
+    Latency: 1 clock at depth 2, else 2. Interval: 1 clock. Both handshakes are registered.
+
+    Parameters
+    ----------
+    stream
+        Stream that passes through.
+    depth
+        Beats that the FIFO holds; at least 2.
+    """
+
+    stream: TensorStream
+    depth: int
+
+    def __post_init__(self):
+        if self.depth < 2:
+            raise ValueError(f"depth ({self.depth}) must be at least 2")
+
+    @property
+    def inputs(self) -> tuple[TensorStream, ...]:
+        return (self.stream,)
+
+    @property
+    def output(self) -> TensorStream:
+        return self.stream
+
+    @property
+    def latency(self) -> int:
+        return StreamFifo.latency_of(self.depth)
+
+    @property
+    def cycles(self) -> int:
+        return self.stream.beats
+
+    def compute(self, *tensors):
+        return tensors[0]
+
+    def create(self) -> "Fifo":
+        return Fifo(self)
+
+    def schedule(self, frames, *ready):
+        taken = as_soon_as_possible(ready[0])
+        return Schedule((taken,), taken, taken + self.latency)
+
+    def estimate(self, family):
+        return fifo_resources(self.stream.data_width + 1, self.depth)
+
+
+class Fifo(wiring.Component):
+    """Hardware of :class:`FifoConfig`.
+
+    Members
+    -------
+    i : :py:`In(config.stream.signature())`
+    o : :py:`Out(config.stream.signature())`
+    """
+
+    def __init__(self, config: FifoConfig):
+        self.config = config
+        signature = config.stream.signature()
+        super().__init__({"i": In(signature), "o": Out(signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fifo = fifo = StreamFifo(self.config.stream.payload(), self.config.depth)
+        wiring.connect(m, wiring.flipped(self.i), fifo.i)
+        wiring.connect(m, wiring.flipped(self.o), fifo.o)
+        return m

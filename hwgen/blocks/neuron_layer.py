@@ -1,0 +1,411 @@
+"""Neuron layer: dot products with constant weights, folded over inputs and outputs."""
+
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.dot_product import DotProduct
+from ..ops import Op
+from ..resources import Resources
+from ..streams import TensorStream
+from ..types import NumType
+from .activation import Activation
+from .block import Block, Schedule, as_soon_as_possible
+from .primitives import DelayLine, Rom, StreamFifo, delay, ram_bram36, rom_tiling
+
+__all__ = ["NeuronLayer", "NeuronLayerConfig"]
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronLayerConfig(Block):
+    """Dot products of each input vector with constant weights, bias and activation.
+
+    Inputs are used in order of arrival: ``simd`` lanes at a time meet all neurons, ``pe`` per
+    clock, whose partial sums circulate in a ring. So each input beat is read once and held for
+    ``neurons / pe`` clocks, and no vector is stored.
+
+    Parameters
+    ----------
+    input
+        Stream of vectors; its channels are ``groups`` x inputs, its lanes ``group_parallel`` x
+        ``simd``.
+    weights
+        (groups, inputs, neurons) integers, inputs in stream order.
+    weight_type
+        Type of each weight.
+    bias
+        (groups * neurons,) integers.
+    accumulator
+        Exact type of the sums.
+    activations
+        (operation, output type) pairs applied to the sums, in order.
+    pe
+        Neurons per clock (of each group at work); divides the neurons.
+    group_parallel
+        Groups at work at once; more than 1 needs ``simd`` = inputs and ``pe`` = neurons.
+    style
+        Where the weights are: ``logic`` (LUTs) or ``block`` (block RAM).
+    fifo_depth
+        Beats that the output FIFO holds.
+    """
+
+    input: TensorStream
+    weights: np.ndarray
+    weight_type: NumType
+    bias: np.ndarray
+    accumulator: NumType
+    activations: tuple[tuple[Op, NumType], ...] = field(default=())
+    pe: int = 1
+    group_parallel: int = 1
+    style: str = "logic"
+    fifo_depth: int = 16
+
+    def __post_init__(self):
+        groups, inputs, neurons = self.weights.shape
+        if groups * inputs != self.input.channels:
+            raise ValueError(f"weights take {groups} x {inputs} channels, "
+                             f"the stream has {self.input.channels}")
+        if neurons % self.pe:
+            raise ValueError(f"pe ({self.pe}) must divide the number of neurons ({neurons}); "
+                             f"choose one of {[n for n in range(1, neurons + 1) if neurons % n == 0]}")
+        if groups % self.group_parallel:
+            raise ValueError(f"group_parallel ({self.group_parallel}) must divide the number of "
+                             f"groups ({groups})")
+        if self.input.lanes % self.group_parallel or inputs % self.simd:
+            raise ValueError(f"lanes ({self.input.lanes}) must be group_parallel x a divisor of "
+                             f"the inputs ({inputs})")
+        if self.group_parallel > 1 and (self.simd != inputs or self.pe != neurons):
+            raise ValueError("group_parallel above 1 needs whole groups: simd = inputs and "
+                             "pe = neurons")
+        if self.style not in ("logic", "block"):
+            raise ValueError(f"style must be 'logic' or 'block', not {self.style!r}")
+        if self.fifo_depth < 2:
+            raise ValueError(f"fifo_depth ({self.fifo_depth}) must be at least 2")
+
+    @property
+    def inputs(self) -> tuple[TensorStream, ...]:
+        return (self.input,)
+
+    @property
+    def output(self) -> TensorStream:
+        kind = self.activations[-1][1] if self.activations else self.accumulator
+        return TensorStream(kind, (*self.input.shape[:2], len(self.bias)),
+                            self.group_parallel * self.pe)
+
+    @property
+    def groups(self) -> int:
+        return self.weights.shape[0]
+
+    @property
+    def simd(self) -> int:
+        """Inputs per clock, of each group at work."""
+        return self.input.lanes // self.group_parallel
+
+    @property
+    def hold(self) -> int:
+        """Clocks that an input beat is held: neurons / pe."""
+        return self.weights.shape[2] // self.pe
+
+    @property
+    def steps(self) -> int:
+        """Input beats of a dot product: inputs / simd."""
+        return self.weights.shape[1] // self.simd
+
+    @property
+    def rounds(self) -> int:
+        """Group sets of a pixel: groups / group_parallel."""
+        return self.groups // self.group_parallel
+
+    @property
+    def depth(self) -> int:
+        """Words of weight memory."""
+        return self.rounds * self.steps * self.hold
+
+    @property
+    def folding(self) -> dict[str, int]:
+        folding = {"pe": self.pe, "simd": self.simd}
+        return folding | ({"groups": self.group_parallel} if self.groups > 1 else {})
+
+    @property
+    def cycles(self) -> int:
+        return self.input.beats * self.hold
+
+    # Arithmetic on unsigned codes: a = a_step * a' + a_low, w = w_step * u + w_low.
+
+    @property
+    def xnor(self) -> bool:
+        return self.input.dtype.bipolar and self.weight_type.bipolar
+
+    @property
+    def _a(self) -> tuple[int, int]:
+        kind = self.input.dtype
+        return (2, -1) if kind.bipolar else (1, -(1 << (kind.width - 1)) if kind.signed else 0)
+
+    @property
+    def _w(self) -> tuple[int, int]:
+        kind = self.weight_type
+        return (2, -1) if kind.bipolar else (1, kind.low)
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether the sum of the inputs takes part: weights with an offset."""
+        return not self.xnor and self._w[1] != 0
+
+    def weight_codes(self) -> np.ndarray:
+        """Unsigned codes, (depth, group_parallel * pe * simd)."""
+        step, low = self._w
+        codes = (self.weights - low) // step
+        shape = (self.rounds, self.group_parallel, self.steps, self.simd, self.hold, self.pe)
+        return codes.reshape(shape).transpose(0, 2, 4, 1, 5, 3).reshape(self.depth, -1)
+
+    def start_values(self) -> np.ndarray:
+        """What each neuron's sum starts from, in channel order: bias and the codes' offsets."""
+        inputs = self.weights.shape[1]
+        if self.xnor:
+            return self.bias - inputs
+        step, low = self._w
+        offset = self._a[1]
+        codes = ((self.weights - low) // step).sum(axis=1).reshape(-1)
+        return self.bias + step * offset * codes + low * offset * inputs
+
+    def _latencies(self) -> tuple[int, int, int]:
+        """Clocks of weight memory, dot product, and combination with the inputs' sum."""
+        width = self.group_parallel * self.pe * self.simd * self.weight_type.width
+        rom = Rom.latency_of(self.style, width, self.depth)
+        return (rom, DotProduct.latency_of(self.simd, self.input.dtype.width,
+                                           self.weight_type.width), int(self.needs_total))
+
+    def activation_units(self) -> list[Activation]:
+        kind, units = self.accumulator, []
+        for op, out_type in self.activations:
+            units.append(Activation(op, kind, out_type, len(self.bias), self.output.lanes))
+            kind = out_type
+        return units
+
+    @property
+    def pipeline(self) -> int:
+        """Clocks from the issue of a step to the output FIFO."""
+        return sum(self._latencies()) + 1 + sum(u.latency for u in self.activation_units())
+
+    @property
+    def latency(self) -> int:
+        return 1 + self.pipeline + StreamFifo.latency_of(self.fifo_depth)
+
+    def compute(self, *tensors):
+        x, = tensors
+        groups, inputs, neurons = self.weights.shape
+        split = x.reshape(*x.shape[:3], groups, 1, inputs)
+        sums = (split @ self.weights).reshape(*x.shape[:3], groups * neurons) + self.bias
+        for unit in self.activation_units():
+            sums = unit.compute(sums)
+        return sums
+
+    def create(self) -> "NeuronLayer":
+        return NeuronLayer(self)
+
+    def schedule(self, frames, *ready):
+        taken = as_soon_as_possible(ready[0], self.hold)
+        last = taken.reshape(-1, self.steps)[:, -1]
+        issued = (last[:, None] + 1 + np.arange(self.hold)).reshape(-1)
+        return Schedule((taken,), issued,
+                        issued + self.pipeline + StreamFifo.latency_of(self.fifo_depth))
+
+    def estimate(self, family):
+        width = self.group_parallel * self.pe * self.simd * self.weight_type.width
+        outputs = self.group_parallel * self.pe
+        n, m = self.input.dtype.width, self.weight_type.width
+        products = outputs * self.simd
+        acc = self.accumulator.width
+        # Bit planes of gated lanes: about 1.3 LUTs per bit of a product in its adder tree.
+        per_bit = 1.15 if n == 1 else 1.6
+        lut = products * n * m * per_bit + outputs * (m - 1) * (n + m + self.simd.bit_length())
+        if self.needs_total:
+            lut += self.group_parallel * self.simd * n * 1.1 + outputs * acc
+        lut += outputs * acc * 1.2
+        ff = lut * 1.2 + self.input.data_width * (1 + self._latencies()[0])
+        ring = 0.0
+        if self.steps > 1 and self.hold > 2:
+            ring = outputs * acc * ceil(self.hold / 32)
+            lut += ring
+        bram = 0.0
+        if self.depth > 1:
+            if self.style == "logic":
+                lut += width * ceil(self.depth / 64) * 0.9
+            else:
+                columns, rows, w, d = rom_tiling(width, self.depth)
+                bram += columns * rows * (0.5 if w * d <= 18432 else 1.0)
+                if rows > 1:
+                    lut += width * rows / 3
+        lut += outputs * acc * ceil(self.rounds * self.hold / 64) * 0.8
+        out_bits = self.output.data_width + 1
+        fifo = out_bits * 2 / 3 * ceil(self.fifo_depth / 32) if self.fifo_depth > 2 else 0
+        if fifo > 64:
+            bram, fifo = bram + ram_bram36(out_bits, self.fifo_depth), 0
+        own = Resources(lut=lut + fifo + 40, lutram=ring + fifo, ff=ff, bram36=bram)
+        return sum((u.estimate() for u in self.activation_units()), own)
+
+
+class NeuronLayer(wiring.Component):
+    """Hardware of :class:`NeuronLayerConfig`.
+
+    A beat is held while the neurons take turns; weights, products, tree, ring and activation
+    follow as a pipeline without stalls, and a step that completes sums is issued only when the
+    output FIFO has a place left for its result.
+
+    Members
+    -------
+    i : :py:`In(config.input.signature())`
+    o : :py:`Out(config.output.signature())`
+    """
+
+    def __init__(self, config: NeuronLayerConfig):
+        self.config = config
+        super().__init__({"i": In(config.input.signature()), "o": Out(config.output.signature())})
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        rom_clocks, dot_clocks, total_clocks = cfg._latencies()
+        acc_width = cfg.accumulator.width
+
+        # Hold an input beat for all neurons; count neuron, step and round.
+        held = Signal(cfg.input.data_width, reset_less=True)
+        held_valid = Signal()
+        issue, neuron_last = Signal(), Signal()
+        m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth)
+        wiring.connect(m, wiring.flipped(self.o), fifo.o)
+        places = Signal(range(cfg.fifo_depth + 1), init=cfg.fifo_depth)
+        neuron, neuron_end = _counter(m, cfg.hold, issue, "neuron")
+        step, step_end = _counter(m, cfg.steps, issue & neuron_end, "step")
+        around, around_end = _counter(m, cfg.rounds, issue & neuron_end & step_end, "round")
+        _, frame_end = _counter(m, cfg.input.pixels,
+                                issue & neuron_end & step_end & around_end, "pixel")
+        completes = step_end
+        m.d.comb += [
+            neuron_last.eq(neuron_end),
+            issue.eq(held_valid & (~completes | (places != 0))),
+            self.i.ready.eq(~held_valid | (issue & neuron_last)),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += held_valid.eq(self.i.valid)
+            m.d.sync += held.eq(self._unsigned(self.i.payload.data.as_value()))
+        taken = Signal()
+        m.d.comb += taken.eq(self.o.valid & self.o.ready)
+        with m.If((issue & completes) != taken):
+            m.d.sync += places.eq(Mux(taken, places + 1, places - 1))
+
+        # Weights.
+        address, _ = _counter(m, cfg.depth, issue, "address")
+        codes = cfg.weight_codes()
+        m.submodules.weights = rom = Rom(codes, cfg.weight_type.width, cfg.style, "weights")
+        m.d.comb += rom.addr.eq(address)
+
+        # Products and tree.
+        activations = delay(m, held, rom_clocks, "activations")
+        clocks = rom_clocks + dot_clocks + total_clocks
+        sums = []
+        group_bits = cfg.simd * cfg.input.dtype.width
+        weight_bits = cfg.pe * cfg.simd * cfg.weight_type.width
+        for g in range(cfg.group_parallel):
+            dot = DotProduct(cfg.simd, cfg.pe, cfg.input.dtype.width, cfg.weight_type.width,
+                             xnor=cfg.xnor, total=cfg.needs_total)
+            m.submodules[f"products_{g}" if cfg.group_parallel > 1 else "products"] = dot
+            m.d.comb += [dot.a.eq(activations.word_select(g, group_bits)),
+                         dot.u.eq(rom.data.word_select(g, weight_bits))]
+            sums += self._combine(m, dot, g)
+
+        # Partial sums circulate; a sum starts from its bias.
+        valid = delay(m, issue, clocks, "issue")
+        first = delay(m, step == 0, clocks, "first") if cfg.steps > 1 else Const(1, 1)
+        done = delay(m, issue & completes, clocks, "completes")
+        last = delay(m, neuron_end & around_end & frame_end, clocks, "frame_end")
+        channel_group = self._group_index(m, neuron, around, around_end, issue, neuron_end,
+                                          step_end)
+        start = cfg.start_values() & ((1 << acc_width) - 1)
+        lanes = cfg.output.lanes
+        start = start.reshape(-1, lanes)
+        m.submodules.start = start_rom = Rom(start, acc_width, "logic", "start")
+        m.d.comb += start_rom.addr.eq(delay(m, channel_group, clocks - start_rom.latency,
+                                            "start_group"))
+        result = Signal(lanes * acc_width, reset_less=True)
+        added = Signal(lanes * acc_width)
+        before = Signal(lanes * acc_width)
+        if cfg.steps > 1:
+            m.submodules.ring = ring = DelayLine(lanes * acc_width, cfg.hold)
+            m.d.comb += [ring.en.eq(valid), ring.i.eq(added),
+                         before.eq(Mux(first, start_rom.data, ring.o))]
+        else:
+            m.d.comb += before.eq(start_rom.data)
+        for n, total in enumerate(sums):
+            m.d.comb += added.word_select(n, acc_width).eq(
+                before.word_select(n, acc_width) + total)
+        m.d.sync += result.eq(added)
+
+        # Activation.
+        value = result
+        group = delay(m, channel_group, clocks + 1, "group")
+        late = 1
+        for n, unit in enumerate(cfg.activation_units()):
+            m.submodules[f"activation_{n}" if n else "activation"] = hardware = unit.create()
+            m.d.comb += [hardware.x.eq(value), hardware.group.eq(group)]
+            group = delay(m, group, unit.latency, f"group_{n}")
+            value, late = hardware.y, late + unit.latency
+        m.d.comb += [fifo.i.valid.eq(delay(m, done, late, "done")),
+                     fifo.i.payload.data.as_value().eq(value),
+                     fifo.i.payload.last.eq(delay(m, last, late, "last"))]
+        return m
+
+    def _unsigned(self, codes: Value) -> Value:
+        """Two's complement lanes to offset binary: the sign bit inverted."""
+        kind = self.config.input.dtype
+        if not kind.signed:
+            return codes
+        mask = sum(1 << (n * kind.width + kind.width - 1) for n in range(self.config.input.lanes))
+        return codes ^ mask
+
+    def _combine(self, m, dot: DotProduct, g: int) -> list[Value]:
+        """Signed contribution of a step to each sum, from its unsigned dot product."""
+        cfg = self.config
+        a_step, w_step = cfg._a[0], cfg._w[0]
+        outputs = []
+        for p in range(cfg.pe):
+            value = dot.o.word_select(p, dot.width)
+            if cfg.xnor:
+                outputs.append(value << 1)
+                continue
+            value = value << (a_step * w_step).bit_length() - 1
+            if cfg.needs_total:
+                weight = -cfg._w[1] * a_step
+                total = Signal(cfg.accumulator.width, name=f"step_{g}_{p}", reset_less=True)
+                m.d.sync += total.eq(value - (dot.total << weight.bit_length() - 1))
+                value = total
+            outputs.append(value)
+        return outputs
+
+    def _group_index(self, m, neuron, around, around_end, issue, neuron_end, step_end) -> Value:
+        """Number of the output beat within its pixel."""
+        cfg = self.config
+        if cfg.rounds == 1:
+            return neuron
+        base = Signal(range(cfg.rounds * cfg.hold))
+        with m.If(issue & neuron_end & step_end):
+            m.d.sync += base.eq(Mux(around_end, 0, base + cfg.hold))
+        index = Signal(range(cfg.rounds * cfg.hold), name="output_beat")
+        m.d.comb += index.eq(base + neuron)
+        return index
+
+
+def _counter(m, count: int, step: Value, name: str) -> tuple[Value, Value]:
+    """Counts 0 to ``count - 1`` at each ``step``; the count, and whether it is at its end."""
+    if count == 1:
+        return Const(0, 0), Const(1, 1)
+    value = Signal(range(count), name=name)
+    end = Signal(name=f"{name}_end")
+    m.d.comb += end.eq(value == count - 1)
+    with m.If(step):
+        m.d.sync += value.eq(Mux(end, 0, value + 1))
+    return value, end

@@ -1,0 +1,293 @@
+"""Parts that blocks are made of: delay line, FIFO, read-only memory."""
+
+from math import ceil
+
+import numpy as np
+from amaranth import *
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["DelayLine", "Export", "Rom", "StreamFifo", "delay", "memory_style", "ram_bram36",
+           "rom_tiling"]
+
+SRL_LENGTH = 33  # a shift register of up to 32 bits and its output flip-flop
+REGISTER_LENGTH = 2
+
+
+class Export:
+    """Platform that collects memory contents while a block is turned into Verilog.
+
+    Parameters
+    ----------
+    module
+        Name of the Verilog module; names of memory files start with it.
+    """
+
+    def __init__(self, module: str):
+        self.module = module
+        self.memories: dict[str, list[str]] = {}
+
+
+def memory_style(width: int, depth: int) -> str:
+    """``distributed`` or ``block``: block RAM where LUT RAM would take 64 LUTs or more."""
+    return "block" if ceil(depth / 64) * ceil(width / 3) * 4 >= 64 and depth > 64 else "distributed"
+
+
+def ram_bram36(width: int, depth: int) -> float:
+    """Block RAMs of 36 Kb (in halves) of a simple dual-port memory."""
+    halves = min(ceil(width / w) * ceil(depth / d) for w, d in
+                 ((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)))
+    return halves / 2
+
+
+def delay(m, value: Value, clocks: int, name: str) -> Value:
+    """``value`` as it was ``clocks`` clocks ago; no reset, no enable."""
+    for n in range(clocks):
+        held = Signal.like(value, name=f"{name}_{n + 1}", reset_less=True)
+        m.d.sync += held.eq(value)
+        value = held
+    return value
+
+
+class DelayLine(wiring.Component):
+    """``o`` is ``i`` as it was ``length`` steps ago; a step is a clock with ``en``.
+
+    Contents start as 0. A loop from ``o`` to ``i`` may be combinational: it makes a ring of
+    ``length`` words. Registers for up to 2 steps, SRLs for up to 33, else a circular memory.
+
+    Members
+    -------
+    en : :py:`In(1)`
+    i : :py:`In(width)`
+    o : :py:`Out(width)`
+    """
+
+    def __init__(self, width: int, length: int):
+        self.width, self.length = width, length
+        super().__init__({"en": In(1), "i": In(width), "o": Out(width)})
+
+    @property
+    def style(self) -> str:
+        """``register``, ``srl``, ``distributed`` or ``block``."""
+        if self.length <= REGISTER_LENGTH:
+            return "register"
+        return "srl" if self.length <= SRL_LENGTH else memory_style(self.width, self.length - 1)
+
+    def elaborate(self, platform):
+        m = Module()
+        if self.style in ("register", "srl"):
+            words = Signal(self.width * self.length, reset_less=True)
+            with m.If(self.en):
+                m.d.sync += words.eq(Cat(self.i, words[:-self.width])
+                                     if self.length > 1 else self.i)
+            m.d.comb += self.o.eq(words[-self.width:])
+            return m
+        depth = self.length - 1  # the read register is one step
+        m.submodules.ring = ring = memory.Memory(shape=self.width, depth=depth, init=[],
+                                                 attrs={"ram_style": self.style})
+        write, read = ring.write_port(), ring.read_port()
+        place = Signal(range(depth))
+        with m.If(self.en):
+            m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+        # Old contents are read as new ones are written: the word of ``depth`` steps ago.
+        m.d.comb += [write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.en),
+                     read.addr.eq(place), read.en.eq(self.en), self.o.eq(read.data)]
+        return m
+
+
+class StreamFifo(wiring.Component):
+    """First-in first-out buffer of stream beats; both handshakes are registered.
+
+    Holds ``depth`` beats (at least 2). Latency: 1 clock at depth 2 (registers), else 2 (memory
+    and output register). Interval: 1 clock.
+
+    Parameters
+    ----------
+    payload
+        Shape of a beat.
+    depth
+        Capacity in beats.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(payload))`
+    o : :py:`Out(stream.Signature(payload))`
+    """
+
+    def __init__(self, payload, depth: int):
+        if depth < 2:
+            raise ValueError(f"depth ({depth}) must be at least 2")
+        self.payload, self.depth = payload, depth
+        super().__init__({"i": In(stream.Signature(payload)), "o": Out(stream.Signature(payload))})
+
+    @staticmethod
+    def latency_of(depth: int) -> int:
+        """Clocks from a beat's acceptance to its offer by an empty FIFO."""
+        return 1 if depth == 2 else 2
+
+    def elaborate(self, platform):
+        m = Module()
+        advance = Signal()
+        m.d.comb += advance.eq(~self.o.valid | self.o.ready)
+        if self.depth == 2:
+            skid = Signal.like(self.i.payload, reset_less=True)
+            ready = Signal(init=1)
+            m.d.comb += self.i.ready.eq(ready)
+            with m.If(advance):
+                m.d.sync += [self.o.valid.eq(self.i.valid | ~ready), ready.eq(1),
+                             self.o.payload.eq(Mux(ready, self.i.payload, skid))]
+            with m.Elif(self.i.valid):
+                m.d.sync += ready.eq(0)
+            with m.If(ready):
+                m.d.sync += skid.eq(self.i.payload)
+            return m
+
+        depth, width = self.depth - 1, len(self.i.payload.as_value())
+        m.submodules.memory = mem = memory.Memory(
+            shape=width, depth=depth, init=[], attrs={"ram_style": memory_style(width, depth)})
+        write, read = mem.write_port(), mem.read_port()
+        put, get = Signal(), Signal()
+        level = Signal(range(depth + 1))
+        full, empty = Signal(), Signal(init=1)
+        m.d.comb += [
+            self.i.ready.eq(~full),
+            put.eq(self.i.valid & ~full),
+            get.eq(~empty & advance),
+            write.data.eq(self.i.payload.as_value()), write.en.eq(put),
+            read.en.eq(get), self.o.payload.eq(read.data),
+        ]
+        for port, step in ((write, put), (read, get)):
+            place = Signal(range(depth), name="write_place" if port is write else "read_place")
+            m.d.comb += port.addr.eq(place)
+            with m.If(step):
+                m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+        with m.If(put & ~get):
+            m.d.sync += [level.eq(level + 1), full.eq(level == depth - 1), empty.eq(0)]
+        with m.Elif(get & ~put):
+            m.d.sync += [level.eq(level - 1), full.eq(0), empty.eq(level == 1)]
+        with m.If(advance):
+            m.d.sync += self.o.valid.eq(~empty)
+        return m
+
+
+def rom_tiling(width: int, depth: int) -> tuple[int, int, int, int]:
+    """Tile a memory with block RAMs: (columns, rows, width and depth of a tile), fewest 18 Kb."""
+    best = None
+    for w, d in ((36, 1024), (72, 512), (18, 2048), (9, 4096), (18, 1024), (36, 512), (9, 2048),
+                 (4, 8192), (4, 4096), (2, 16384), (2, 8192), (1, 32768), (1, 16384)):
+        columns, rows = ceil(width / w), ceil(depth / d)
+        halves = columns * rows * (2 if w * d > 18432 or (w, d) in ((4, 8192), (2, 16384),
+                                                                    (1, 32768)) else 1)
+        # Among equals: few rows (no output multiplexer), then few tiles.
+        key = (halves, rows, columns)
+        if best is None or key < best[0]:
+            best = (key, (columns, rows, w, d), halves / 2)
+    return best[1]
+
+
+class Rom(wiring.Component):
+    """Read-only memory with a registered output; data follow the address ``latency`` clocks later.
+
+    Parameters
+    ----------
+    codes
+        (depth, fields) unsigned integers; a word is the fields, field 0 in the lowest bits.
+    field_width
+        Bits of a field.
+    style
+        ``logic`` (LUTs), or ``block`` (tiles of block RAM, contents in .mem files when exported).
+    name
+        Names the memory files.
+
+    Members
+    -------
+    addr : :py:`In(range(depth))`
+    data : :py:`Out(fields * field_width)`
+    """
+
+    def __init__(self, codes: np.ndarray, field_width: int, style: str, name: str):
+        self.codes = np.asarray(codes, dtype=np.int64)
+        self.field_width, self.style, self.name = field_width, style, name
+        self.depth, self.width = len(self.codes), self.codes.shape[1] * field_width
+        super().__init__({"addr": In(range(self.depth)), "data": Out(self.width)})
+
+    @staticmethod
+    def latency_of(style: str, width: int, depth: int) -> int:
+        """Clocks: 0 for a constant, 1 for logic, 2 for one row of block RAM, more for several."""
+        if depth == 1:
+            return 0
+        if style == "logic":
+            return 1
+        rows = rom_tiling(width, depth)[1]
+        return 2 + sum(1 for bound in (1, 4, 16, 64) if rows > bound)
+
+    @property
+    def latency(self) -> int:
+        return self.latency_of(self.style, self.width, self.depth)
+
+    def words(self) -> list[int]:
+        """Contents, one integer per word."""
+        words = [0] * self.depth
+        for n in range(self.codes.shape[1]):
+            shift = n * self.field_width
+            words = [w | c << shift for w, c in zip(words, self.codes[:, n].tolist())]
+        return words
+
+    def elaborate(self, platform):
+        m = Module()
+        words = self.words()
+        if self.depth == 1:
+            m.d.comb += self.data.eq(words[0])
+            return m
+        if self.style == "logic":
+            m.submodules.rom = rom = memory.Memory(shape=self.width, depth=self.depth, init=words,
+                                                   attrs={"rom_style": "logic"})
+            read = rom.read_port()
+            m.d.comb += [read.addr.eq(self.addr), read.en.eq(1), self.data.eq(read.data)]
+            return m
+
+        columns, rows, tile_width, tile_depth = rom_tiling(self.width, self.depth)
+        outputs = []
+        for row in range(rows):
+            part = words[row * tile_depth:(row + 1) * tile_depth]
+            row_data = []
+            for column in range(columns):
+                low = column * tile_width
+                width = min(tile_width, self.width - low)
+                content = [w >> low & ((1 << width) - 1) for w in part]
+                row_data.append(self._tile(m, platform, content, width, f"{row}_{column}"))
+            outputs.append(Cat(*row_data))
+        row_index = delay(m, self.addr[(tile_depth - 1).bit_length():], 2, "row")
+        # Rows are chosen 4 to 1, registered after each choice.
+        while len(outputs) > 1:
+            chosen = []
+            for n in range(0, len(outputs), 4):
+                out = Signal(self.width, reset_less=True, name=f"choice_{len(outputs)}_{n // 4}")
+                group = Array(outputs[n:n + 4])
+                m.d.sync += out.eq(group[row_index[:2]] if len(group) > 1 else group[0])
+                chosen.append(out)
+            outputs = chosen
+            row_index = delay(m, row_index[2:], 1, f"row_{len(outputs)}")
+        m.d.comb += self.data.eq(outputs[0])
+        return m
+
+    def _tile(self, m, platform, content: list[int], width: int, suffix: str) -> Value:
+        address = self.addr[:max(1, (len(content) - 1).bit_length())]
+        value = Signal(width, name=f"tile_{suffix}")
+        if isinstance(platform, Export):
+            file = f"{platform.module}_{self.name}_{suffix}.mem"
+            digits = ceil(width / 4)
+            platform.memories[file] = [f"{word:0{digits}x}" for word in content]
+            m.submodules[f"tile_{suffix}"] = Instance(
+                "hwgen_rom", p_WIDTH=width, p_DEPTH=len(content), p_FILE=file,
+                i_clk=ClockSignal(), i_addr=address, o_data=value)
+            return value
+        m.submodules[f"tile_{suffix}"] = rom = memory.Memory(shape=width, depth=len(content),
+                                                             init=content)
+        read = rom.read_port()
+        held = Signal(width, reset_less=True)
+        m.d.comb += [read.addr.eq(address), read.en.eq(1), value.eq(held)]
+        m.d.sync += held.eq(read.data)
+        return value
+
+

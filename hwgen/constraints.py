@@ -1,0 +1,70 @@
+"""Clock constraints and vendor tool scripts of a built design."""
+
+import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from .boards import Board
+from .design import Design
+from .files import data_folder
+
+__all__ = ["write_constraints"]
+
+# Template and the file that it becomes in the build directory, by chip family.
+_FILES = {"xc7": {"xc7.xdc.j2": "constraints/{top}.xdc", "vivado.tcl.j2": "tools/vivado.tcl"},
+          "ecp5": {"ecp5.lpf.j2": "constraints/{top}.lpf", "build.sh.j2": "tools/build.sh"}}
+
+_ECP5_PACKAGES = {"BG": "CABGA", "MG": "CSFBGA", "TG": "TQFP"}
+
+
+def write_constraints(folder: Path | str, design: Design, board: Board) -> list[Path]:
+    """Write ``constraints/`` and ``tools/`` of a build directory.
+
+    For 7 series chips: an ``.xdc`` and ``tools/vivado.tcl``, which takes the core through
+    synthesis, placement and routing out of context. For ECP5: an ``.lpf`` and ``tools/build.sh``,
+    which makes a bitstream with Yosys, nextpnr-ecp5 and ecppack. The scripts run from any folder,
+    and find the build directory by their own place in it.
+
+    Parameters
+    ----------
+    folder
+        Build directory.
+    design
+        What is in its ``rtl/``; the constraint is the design's clock, not the board's default.
+    board
+        Chip and pins.
+
+    Returns
+    -------
+    list[Path]
+        The files written.
+    """
+    environment = Environment(loader=FileSystemLoader(data_folder("rtl_templates")),
+                              undefined=StrictUndefined, keep_trailing_newline=True,
+                              trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    values = {
+        "design": design, "board": board, "period_ns": f"{1000 / design.clock_mhz:.3f}",
+        "sources": [Path(name).name for name in design.sources],
+        "memories": [Path(name).name for name in design.memories],
+    }
+    if board.family == "ecp5":
+        values["device"] = _nextpnr_device(board.part)
+    written = []
+    for template, name in _FILES[board.family].items():
+        path = Path(folder) / name.format(top=design.top)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(environment.get_template(template).render(values), encoding="utf-8")
+        if path.suffix == ".sh":
+            path.chmod(0o755)
+        written.append(path)
+    return written
+
+
+def _nextpnr_device(part: str) -> dict[str, str]:
+    """Options of nextpnr-ecp5 for a part number, which boards.py has checked."""
+    match = re.fullmatch(r"LFE5U(M5G|M|)-(\d+)F-(\d)([A-Z]+)(\d+)[CI]", part)
+    assert match, part
+    variant = {"": "", "M": "um-", "M5G": "um5g-"}[match[1]]
+    return {"size": f"--{variant}{match[2]}k", "speed": match[3],
+            "package": f"{_ECP5_PACKAGES[match[4]]}{match[5]}"}

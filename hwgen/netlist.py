@@ -1,0 +1,139 @@
+"""Resources of a mapped netlist, from the JSON that Yosys writes.
+
+The counts are those of ``docs/report.md``: every LUT site that the design takes on the chip, not
+only the cells called LUT.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .errors import ToolError
+from .resources import Resources
+
+__all__ = ["count_resources", "FAMILIES"]
+
+
+def _sites(sites: int) -> Resources:
+    """LUT sites used as memory."""
+    return Resources(lut=sites, lutram=sites)
+
+
+_LUT = Resources(lut=1)
+_FF = Resources(ff=1)
+_FREE = Resources()
+
+# Xilinx 7 series, by UG953. A CARRY4 is itself free: _route_throughs counts the LUTs it costs.
+_XC7: dict[str, Resources] = {
+    **dict.fromkeys(["LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV"], _LUT),
+    **dict.fromkeys(["MUXF7", "MUXF8", "CARRY4", "BUFG", "VCC", "GND"], _FREE),
+    **dict.fromkeys(["FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1"], _FF),
+    **dict.fromkeys(["SRL16E", "SRLC16E", "SRLC32E"], _sites(1)),
+    **dict.fromkeys(["RAM16X1S", "RAM32X1S", "RAM64X1S"], _sites(1)),
+    **dict.fromkeys(["RAM16X1D", "RAM32X1D", "RAM64X1D", "RAM128X1S"], _sites(2)),
+    **dict.fromkeys(["RAM32M", "RAM64M", "RAM128X1D", "RAM256X1S"], _sites(4)),
+    "RAMB36E1": Resources(bram36=1), "RAMB18E1": Resources(bram36=0.5),
+    "DSP48E1": Resources(dsp=1),
+}
+_XC7_LUTS = {"LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV"}
+
+# Lattice ECP5, as nextpnr-ecp5 packs it: a CCU2C is the two LUTs of a slice, a TRELLIS_DPR16X4 the
+# four LUTs of two slices and, for its write port, the two of a third.
+_ECP5: dict[str, Resources] = {
+    "LUT4": _LUT, "INV": _LUT, "CCU2C": Resources(lut=2),
+    "TRELLIS_DPR16X4": Resources(lut=6, lutram=4),
+    **dict.fromkeys(["PFUMX", "L6MUX21", "VHI", "VLO"], _FREE),
+    "TRELLIS_FF": _FF,
+    "DP16KD": Resources(bram36=0.5), "PDPW16KD": Resources(bram36=0.5),
+    "MULT18X18D": Resources(dsp=1),
+}
+
+_LATCHES = {"LDCE", "LDPE", "LDCPE", "$_DLATCH_P_", "$_DLATCH_N_"}
+
+Cells = Mapping[str, Any]
+
+
+def count_resources(netlist: Mapping[str, Any], module: str, family: str, *,
+                    black_boxes: Iterable[str] = ()) -> Resources:
+    """Resources of one flat module.
+
+    Parameters
+    ----------
+    netlist
+        What Yosys's ``write_json`` wrote, parsed.
+    module
+        Name of the module to count.
+    family
+        A key of :data:`FAMILIES`.
+    black_boxes
+        Cell types that are counted elsewhere.
+
+    Raises
+    ------
+    ToolError
+        A cell type is not known, so that nothing goes uncounted, or it is a latch.
+    """
+    costs, extra = FAMILIES[family]
+    contents = netlist["modules"][module]
+    cells: Cells = contents["cells"]
+    types = Counter(cell["type"] for cell in cells.values())
+    for box in black_boxes:
+        types.pop(box, None)
+    latches = sorted(types.keys() & _LATCHES)
+    unknown = sorted(types.keys() - costs.keys() - _LATCHES)
+    problems = [f"{module}: {types[name]} latches ({name}) in the netlist; "
+                "a register lacks its clock or an assignment" for name in latches]
+    problems += [f"{module}: primitive {name} of family {family} has no known cost"
+                 for name in unknown]
+    if problems:
+        raise ToolError(*problems)
+    total = extra(contents)
+    for name, count in types.items():
+        cost = costs[name]
+        total += Resources(cost.lut * count, cost.lutram * count, cost.ff * count,
+                           cost.bram36 * count, cost.dsp * count)
+    return total
+
+
+def _route_throughs(contents: Mapping[str, Any]) -> Resources:
+    """LUTs spent to reach the S inputs of carry chains.
+
+    In a 7 series slice the S input of a carry bit is hard-wired to output O6 of the bit's LUT. If
+    no LUT of the netlist drives S, the LUT is spent all the same: on passing the signal on, or on
+    a constant. A bit is used if its O or CO is read, or if a higher used bit takes its carry.
+    """
+    cells: Cells = contents["cells"]
+    carries = {name: cell["connections"] for name, cell in cells.items()
+               if cell["type"] == "CARRY4"}
+    driven_by_lut: set[int] = set()
+    read: set[int] = set()
+    for port in contents["ports"].values():
+        read.update(port["bits"])
+    for name, cell in cells.items():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "output":
+                if cell["type"] in _XC7_LUTS:
+                    driven_by_lut.update(bits)
+            elif name not in carries or port not in ("CI", "CYINIT"):
+                read.update(bits)
+    source: dict[int, tuple[str, int]] = {}  # net to the carry and bit that drive it
+    for name, ports in carries.items():
+        for port in ("O", "CO"):
+            source |= {net: (name, bit) for bit, net in enumerate(ports.get(port, []))}
+    used = dict.fromkeys(carries, 0)  # how many bits, from bit 0 up
+    found = [source[net] for net in source.keys() & read]
+    while found:
+        name, bit = found.pop()
+        if not used[name]:  # its carry input is in use from now on
+            found += [source[net] for port in ("CI", "CYINIT")
+                      for net in carries[name].get(port, []) if net in source]
+        used[name] = max(used[name], bit + 1)
+    return Resources(lut=sum(ports["S"][bit] not in driven_by_lut
+                             for name, ports in carries.items() for bit in range(used[name])))
+
+
+FAMILIES: dict[str, tuple[dict[str, Resources], Callable[[Mapping[str, Any]], Resources]]] = {
+    "xc7": (_XC7, _route_throughs),
+    "ecp5": (_ECP5, lambda contents: _FREE),
+}
+"""Cost of each primitive of a chip family, and what its netlists cost beyond."""

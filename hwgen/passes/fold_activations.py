@@ -1,0 +1,233 @@
+"""Chains of real operations -> Threshold, Requantize or Clip."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ModelError
+from ..graph import Graph, Node, Tensor
+from ..ops import (
+    REAL,
+    BatchNorm,
+    Bias,
+    Clamp,
+    Clip,
+    Conv,
+    Op,
+    Quantize,
+    RealThreshold,
+    Threshold,
+)
+from .levels import steps_of
+from .rewrite import prune, redirect, shifted, unique_name
+from .shift_and_clip import ShiftAndClip, find_multiplier, find_shift
+
+__all__ = ["MAX_LEVELS", "fold_activations"]
+
+MAX_LEVELS = 4096
+"""Most levels of a Threshold; an activation with more becomes a multiplication or is refused."""
+
+CHUNK = 1 << 17  # levels inverted at a time, exact and so bulky
+
+
+def fold_activations(graph: Graph) -> Graph:
+    """Fold every chain of BatchNorm, Clamp, Quantize and RealThreshold into one integer operation.
+
+    Requires exact types. A chain runs from an integer tensor to a quantizer; integer Bias and Clip
+    operations and earlier quantizers that nothing else reads are part of it. It becomes
+
+    - a Clip, where that is equal for every input;
+    - a Requantize by a power of two, where that is; with a Bias before it, where the levels of
+      the channels differ only by an offset (``merge_bias`` makes it free behind a Conv);
+    - a Threshold, otherwise: falling channels (negative gamma) negated, constant channels
+      (gamma 0) with levels that are always or never reached;
+    - a Requantize with a multiplier for each channel, for more than ``MAX_LEVELS`` levels.
+
+    A BatchNorm that ends in no quantizer leaves its scale and offset on the node before it if
+    it is that node's only user or the output of the graph. Leaves integers only.
+
+    Raises
+    ------
+    ModelError
+        Real numbers reach an operation other than a quantizer, or more than ``MAX_LEVELS`` levels
+        equal no multiplication.
+    """
+    folded: dict[str, tuple[Node, ...]] = {}
+    absorbed: set[str] = set()
+    for node in reversed(graph.nodes):
+        if isinstance(node.op, Quantize | RealThreshold) and node.name not in absorbed:
+            chain = _chain(graph, node)
+            if chain.start.dtype != REAL:
+                absorbed.update(n.name for n in chain.nodes if n.output.dtype != REAL)
+                folded[node.name] = _fold(graph, chain)
+    graph = prune(graph.with_nodes(new for node in graph.nodes
+                                   for new in folded.get(node.name, (node,))))
+    for node in graph.nodes:
+        if isinstance(node.op, BatchNorm) and node.output.dtype != REAL:
+            graph = _drop_batchnorm(graph, graph.node(node.name))
+    _refuse_real(graph)
+    return graph
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Nodes from an integer tensor to a quantizer.
+
+    ``alone`` says that nothing else reads the tensor they start from.
+    """
+
+    nodes: tuple[Node, ...]
+    source: str
+    start: Tensor
+    alone: bool
+
+    @property
+    def end(self) -> Node:
+        return self.nodes[-1]
+
+
+def _chain(graph: Graph, end: Node) -> _Chain:
+    producers = {node.name: node for node in graph.nodes}
+    nodes, source, alone = [end], end.inputs[0], True
+    while True:
+        alone = alone and len(graph.users(source)) == 1 and source != graph.output
+        node = producers.get(source)
+        if node is None or not (isinstance(node.op, BatchNorm | Clamp) or (
+                alone and isinstance(node.op, Bias | Clip | Quantize | RealThreshold))):
+            return _Chain(tuple(nodes), source, graph.tensor(source), alone)
+        nodes.insert(0, node)
+        source = node.inputs[0]
+
+
+def _fold(graph: Graph, chain: _Chain) -> tuple[Node, ...]:
+    """The nodes that replace a chain, the last under its name."""
+    end, start = chain.end, chain.start
+    base, step, number = _output_codes(end.op)
+    out_type = end.output.dtype
+    found: ShiftAndClip | None = None
+    if number > MAX_LEVELS:
+        found = _fold_wide(graph, chain)
+    else:
+        levels, falling = _levels(graph, chain, np.arange(1, number + 1) * step + base)
+        if step == 1 and not falling.any():
+            free = chain.alone and any(n.name == chain.source and isinstance(n.op, Conv)
+                                       for n in graph.nodes)
+            found = find_shift(_by_code(levels, base, out_type, start), start.dtype, out_type,
+                               _zero_point(end.op), free)
+        if found is None:
+            return (Node(end.name, _threshold(levels, falling, out_type, base, step),
+                         (chain.source,), end.output),)
+    if found.bias is None:
+        return (Node(end.name, found.op, (chain.source,), end.output),)
+    bias = Bias(np.broadcast_to(found.bias, start.shape[2]))
+    middle = Node(unique_name(graph, f"{end.name}_bias"), bias, (chain.source,),
+                  Tensor(start.shape, bias.result_type((start.dtype,), (start.shape,)),
+                         start.scale, shifted(start, bias.values)))
+    return middle, Node(end.name, found.op, (middle.name,), end.output)
+
+
+def _output_codes(op: Op) -> tuple[int, int, int]:
+    """Lowest output of a quantizer, the step to the next, and the number of steps."""
+    if isinstance(op, RealThreshold):
+        return op.base, op.step, len(op.levels[0])
+    assert isinstance(op, Quantize)
+    if op.out_type.bipolar:
+        return -1, 2, 1
+    return op.out_type.low, 1, op.out_type.high - op.out_type.low
+
+
+def _zero_point(op: Op) -> int:
+    return op.zero_point if isinstance(op, Quantize) else 0
+
+
+def _levels(graph: Graph, chain: _Chain, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integer at which each channel (or all alike: one row) reaches each code, and ``falling``."""
+    parts = []
+    step = max(1, CHUNK // chain.start.shape[2])
+    for first in range(0, len(codes), step):
+        reach = steps_of(codes[first:first + step].tolist())
+        for node in reversed(chain.nodes):
+            before = graph.tensor(node.inputs[0])
+            if isinstance(node.op, BatchNorm) and before.dtype != REAL:
+                continue  # the integers stay, their scale and offset change
+            reach = reach.through(node.op)
+            if not isinstance(node.op, Bias | Clip) and before.dtype != REAL:
+                reach = reach.codes(before)
+        parts.append(reach.levels(chain.start.dtype))
+    return np.concatenate([levels for levels, _ in parts], axis=1), parts[0][1]
+
+
+def _by_code(levels: np.ndarray, base: int, out_type, start: Tensor) -> np.ndarray:
+    """Levels for each code of ``out_type`` above its lowest, for steps of 1 from ``base``."""
+    codes = np.arange(out_type.low + 1, out_type.high + 1)
+    padded = np.concatenate([np.full((len(levels), 1), start.dtype.low), levels,
+                             np.full((len(levels), 1), start.dtype.high + 1)], axis=1)
+    return padded[:, np.clip(codes - base, 0, levels.shape[1] + 1)]
+
+
+def _threshold(levels: np.ndarray, falling: np.ndarray, out_type, base: int,
+               step: int) -> Threshold:
+    levels = np.where(falling[:, None], 1 - levels, levels)
+    if (levels == levels[0]).all() and (falling == falling[0]).all():
+        levels, falling = levels[:1], falling[:1]
+    return Threshold(levels, falling, out_type, base, step)
+
+
+def _fold_wide(graph: Graph, chain: _Chain) -> ShiftAndClip:
+    """Requantize for more levels than a Threshold may have; refused unless every level agrees."""
+    end, start, out_type = chain.end, chain.start, chain.end.output.dtype
+    base, step, number = _output_codes(end.op)
+    if step == 1 and (base, base + number) == (out_type.low, out_type.high):
+        codes = np.arange(base + 1, base + number + 1)
+        # A few levels first: most chains that no multiplier equals fail on these.
+        for part in (codes[np.linspace(0, number - 1, 257).astype(int)], codes):
+            levels, falling = _levels(graph, chain, part)
+            found = find_multiplier(levels, falling, part, start.dtype, out_type,
+                                    _zero_point(end.op))
+            if found is None:
+                break
+            if len(part) == number:
+                return found
+    raise ModelError(f"{end.name}: {number} levels are too many to compare with (at most "
+                     f"{MAX_LEVELS}), and no multiplier and shift equals this activation for every "
+                     f"value of {chain.source} ({start.dtype}); choose an output type of at most "
+                     f"{MAX_LEVELS.bit_length() - 1} bits, or a scale that is a power of two "
+                     f"times that of {chain.source}")
+
+
+def _drop_batchnorm(graph: Graph, node: Node) -> Graph:
+    before = node.inputs[0]
+    if before == graph.input and node.name == graph.output:
+        raise ModelError(f"{node.name}: the network only rescales its input {before}; there is "
+                         f"nothing to build")
+    if before != graph.input and (node.name == graph.output or graph.users(before) == (node,)):
+        old = graph.node(before)
+        output = Tensor(old.output.shape, old.output.dtype, node.output.scale, node.output.offset)
+        graph = graph.with_nodes(Node(n.name, n.op, n.inputs, output) if n.name == before else n
+                                 for n in graph.nodes)
+    return redirect(graph, {node.name: before})
+
+
+def _refuse_real(graph: Graph) -> None:
+    """Name each node at which real numbers begin and stay, and where they end up."""
+    tensors = graph.tensors()
+    problems = []
+    for node in graph.nodes:
+        if node.output.dtype != REAL or any(tensors[name].dtype == REAL for name in node.inputs):
+            continue
+        reached, names = None, [node.name]
+        while names and reached is None:
+            name = names.pop(0)
+            if name == graph.output:
+                reached = "the output"
+            for user in graph.users(name):
+                if isinstance(user.op, BatchNorm | Clamp):
+                    names.append(user.name)
+                else:
+                    reached = reached or user.name
+        source = node.inputs[0]
+        problems.append(f"{node.name}: its result reaches {reached} unquantized, and its bounds "
+                        f"are no integers of {source}; put a quantize layer between {node.name} "
+                        f"and {reached}")
+    if problems:
+        raise ModelError(*problems)

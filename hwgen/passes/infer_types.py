@@ -1,0 +1,47 @@
+"""Exact types from data flow."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import ModelError
+from ..graph import Graph
+from ..ops import Threshold
+from ..types import MAX_WIDTH, NumType
+
+__all__ = ["infer_types"]
+
+
+def infer_types(graph: Graph) -> Graph:
+    """Give every tensor the narrowest type that holds all its values.
+
+    Requires right shapes. Leaves each node's type equal to its operation's ``result_type``: an
+    accumulator has the bits that its own weights and input type need, an activation keeps its
+    declared type. Levels of a :class:`~hwgen.ops.Threshold` beside its input's range become
+    the nearest level that is always or never reached.
+
+    Raises
+    ------
+    ModelError
+        A tensor needs more bits than the golden model computes with.
+    """
+    tensors = {graph.input: graph.input_tensor}
+    nodes = []
+    for node in graph.nodes:
+        inputs = [tensors[name] for name in node.inputs]
+        types = tuple(t.dtype for t in inputs)
+        op = _clamp_levels(node.op, types[0]) if isinstance(node.op, Threshold) else node.op
+        dtype = op.result_type(types, tuple(t.shape for t in inputs))
+        if dtype.width > MAX_WIDTH:
+            raise ModelError(f"{node.name}: its values need {dtype.width} bits, at most "
+                             f"{MAX_WIDTH} are possible; requantize an input of it")
+        tensors[node.name] = replace(node.output, dtype=dtype)
+        nodes.append(replace(node, op=op, output=tensors[node.name]))
+    return graph.with_nodes(nodes)
+
+
+def _clamp_levels(op: Threshold, dtype: NumType) -> Threshold:
+    negate = op.negate[:, None]
+    low, high = np.where(negate, -dtype.high, dtype.low), np.where(negate, -dtype.low, dtype.high)
+    levels = np.clip(op.levels, low, high + 1)
+    return op if np.array_equal(levels, op.levels) else replace(op, levels=levels)

@@ -1,0 +1,181 @@
+"""Invert chains of monotone operations exactly: at which input does each output begin?
+
+A :class:`Reach` holds, for each channel and each step of an activation, the set of values of one
+tensor from which the activation gets at least that far. Each operation, from the last one back to
+the first, turns the set of its outputs into the set of its inputs. All numbers are exact: object
+arrays of Python integers, numerator and denominator, that broadcast over channels x steps.
+"""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from ..graph import Tensor
+from ..ops import BatchNorm, Bias, Clamp, Clip, Op, Quantize, RealThreshold
+from ..types import NumType
+
+__all__ = ["Reach", "steps_of"]
+
+OPEN, ALL, NONE = 0, 1, -1
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The values ``v >= bound`` (``v > bound`` where strict), or all the others.
+
+    Parameters
+    ----------
+    numerator, denominator
+        Bound, (channels or 1, steps); denominators are positive.
+    strict
+        Whether the bound itself is left out.
+    fixed
+        OPEN where the bound counts, ALL or NONE where every or no value is above it.
+    falling
+        (channels or 1, 1): the activation is reached by the values that are *not* above.
+    """
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    strict: np.ndarray
+    fixed: np.ndarray
+    falling: np.ndarray
+
+    def through(self, op: Op) -> "Reach":
+        """The inputs of ``op`` whose outputs are in the set."""
+        if isinstance(op, Quantize):
+            return self._round_up()._quantize(op)
+        if isinstance(op, RealThreshold):
+            return self._round_up()._real_threshold(op)
+        if isinstance(op, BatchNorm):
+            return self.affine(op.scale, op.offset)
+        if isinstance(op, Bias):
+            return self.affine((Fraction(1),), tuple(Fraction(int(b)) for b in op.values))
+        if isinstance(op, Clamp | Clip):
+            return self._clamp(op.low, op.high)
+        raise TypeError(f"{type(op).__name__} is not monotone")
+
+    def codes(self, tensor: Tensor) -> "Reach":
+        """The integers of ``tensor`` whose real values are in the set."""
+        return self.affine(tensor.scale, tensor.offset)
+
+    def affine(self, scale: tuple[Fraction, ...], offset: tuple[Fraction, ...]) -> "Reach":
+        """The ``v`` whose ``v * scale + offset``, per channel, are in the set."""
+        channels = max(len(scale), len(offset))
+        s = _columns(scale * (channels if len(scale) == 1 else 1))
+        o = _columns(offset * (channels if len(offset) == 1 else 1))
+        rising, zero = (s[0] >= 0).astype(bool), (s[0] == 0).astype(bool)
+        above = self.numerator * o[1] - o[0] * self.denominator  # bound - offset, times ...
+        below = self.denominator * o[1]                          # ... this
+        # A slope of 0 makes every value the offset, which is above the bound or not.
+        constant = np.where(self.fixed != OPEN, self.fixed,
+                            np.where(_holds(self.strict, above), ALL, NONE))
+        return Reach(np.where(rising, above, -above) * s[1],
+                     below * np.where(zero, 1, abs(s[0])), self.strict ^ ~rising,
+                     np.where(zero, constant, np.where(rising, self.fixed, -self.fixed)),
+                     self.falling ^ ~rising)
+
+    def levels(self, dtype: NumType) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest integer above each bound, and ``falling``; int64.
+
+        Bounds beside ``dtype`` give its lowest value (always reached) or its highest plus one
+        (never reached).
+        """
+        integers = self._round_up()
+        low, high = dtype.low, dtype.high + 1
+        levels = np.where(integers.fixed == ALL, low,
+                          np.where(integers.fixed == NONE, high, integers.numerator))
+        levels = np.minimum(np.maximum(levels, low), high)
+        return levels.astype(np.int64), np.broadcast_to(integers.falling, (len(levels), 1))[:, 0]
+
+    def _round_up(self) -> "Reach":
+        """The same set of integers, with integer bounds that belong to it."""
+        bound = np.where(self.strict, self.numerator // self.denominator + 1,
+                         -(-self.numerator // self.denominator))
+        return replace(self, numerator=bound, denominator=_objects(1),
+                       strict=np.zeros((1, 1), dtype=bool))
+
+    def _clamp(self, low, high) -> "Reach":
+        fixed = self.fixed
+        if low is not None:  # outputs start at the bound ``low``
+            low = Fraction(low)
+            room = self.numerator * low.denominator - low.numerator * self.denominator
+            fixed = np.where((fixed == OPEN) & _holds(self.strict, room), ALL, fixed)
+        if high is not None:
+            high = Fraction(high)
+            room = self.numerator * high.denominator - high.numerator * self.denominator
+            fixed = np.where((fixed == OPEN) & ~_holds(self.strict, room), NONE, fixed)
+        return replace(self, fixed=fixed)
+
+    def _quantize(self, op: Quantize) -> "Reach":
+        code = self.numerator
+        fixed = np.where(self.fixed != OPEN, self.fixed,
+                         np.where(_true(code <= op.out_type.low), ALL,
+                                  np.where(_true(code > op.out_type.high), NONE, OPEN)))
+        if op.out_type.bipolar:  # codes 0 and 1: +1, from 0 on
+            return Reach(code * 0, _objects(1), np.zeros(code.shape, dtype=bool), fixed,
+                         self.falling)
+        twice, strict = _rounding_bound(code, op.rounding)
+        real = Reach(twice, _objects(2), strict, fixed, self.falling)
+        return real.affine((1 / op.scale,), (Fraction(op.zero_point),))
+
+    def _real_threshold(self, op: RealThreshold) -> "Reach":
+        number = len(op.levels[0])
+        count = -((op.base - self.numerator) // op.step)  # levels to reach for that code
+        fixed = np.where(self.fixed != OPEN, self.fixed,
+                         np.where(_true(count <= 0), ALL,
+                                  np.where(_true(count > number), NONE, OPEN)))
+        place = np.minimum(np.maximum(count, 1), number).astype(np.int64) - 1
+        rows = max(len(op.levels), len(place))
+        place = np.broadcast_to(place, (rows, place.shape[1]))
+        row = np.arange(rows)[:, None] if len(op.levels) > 1 else 0
+        table = [_objects([[getattr(level, part) for level in levels] for levels in op.levels])
+                 for part in ("numerator", "denominator")]
+        return Reach(table[0][row, place], table[1][row, place],
+                     np.zeros(place.shape, dtype=bool), fixed, self.falling)
+
+
+def steps_of(codes: list[int]) -> Reach:
+    """For each of ``codes``, the integers from that code on."""
+    return Reach(_objects([codes]), _objects(1), np.zeros((1, 1), dtype=bool),
+                 np.zeros((1, len(codes)), dtype=np.int8), np.zeros((1, 1), dtype=bool))
+
+
+def _rounding_bound(code: np.ndarray, rounding: str) -> tuple[np.ndarray, np.ndarray]:
+    """Twice the real number at which rounding first gives ``code``, and whether it is left out.
+
+    Half-way between ``code - 1`` and ``code`` for rounding to nearest: the tie belongs to
+    ``code`` unless the mode sends it down.
+    """
+    every = np.ones(code.shape, dtype=bool)
+    positive = _true(code >= 1)
+    if rounding == "floor":
+        return 2 * code, ~every
+    if rounding == "ceil":
+        return 2 * code - 2, every
+    if rounding == "toward_zero":  # floor above zero, ceil below
+        return np.where(positive, 2 * code, 2 * code - 2), ~positive
+    strict = {"half_up": ~every, "half_down": every, "half_even": _true(code % 2 == 1),
+              "half_away": ~positive}[rounding]
+    return 2 * code - 1, strict
+
+
+def _holds(strict: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """Is a value above its bound, given the sign of bound - value?"""
+    return np.where(strict, _true(difference < 0), _true(difference <= 0))
+
+
+def _true(condition: np.ndarray) -> np.ndarray:
+    return np.asarray(condition).astype(bool)
+
+
+def _objects(values) -> np.ndarray:
+    array = np.array(values, dtype=object)
+    return array if array.ndim == 2 else array.reshape(1, -1)
+
+
+def _columns(numbers: tuple[Fraction, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Numerators and denominators, (channels, 1)."""
+    return (_objects([[n.numerator] for n in numbers]),
+            _objects([[n.denominator] for n in numbers]))

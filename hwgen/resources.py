@@ -1,0 +1,27 @@
+"""Counts of FPGA resources."""
+
+from dataclasses import astuple, dataclass, fields
+
+__all__ = ["Resources"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """LUT sites (``lutram`` of them used as memory), flip-flops, 36 Kb block RAMs and DSP slices."""
+
+    lut: float = 0
+    lutram: float = 0
+    ff: float = 0
+    bram36: float = 0
+    dsp: float = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(*(a + b for a, b in zip(astuple(self), astuple(other))))
+
+    def __radd__(self, other: int) -> "Resources":
+        return self  # sum() starts at 0
+
+    def as_dict(self) -> dict[str, float]:
+        """Keys lut, lutram, ff, bram36, dsp; whole numbers but for bram36, in halves."""
+        return {f.name: round(getattr(self, f.name) * 2) / 2 if f.name == "bram36"
+                else round(getattr(self, f.name)) for f in fields(self)}

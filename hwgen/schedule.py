@@ -1,0 +1,173 @@
+"""When every beat moves, and from that the depth of every FIFO.
+
+Clocks are computed for a source that sends a frame's beats evenly over the frame interval, with
+FIFOs of no limit. That schedule obeys every rule of the hardware but the FIFOs' limits; with depths
+no less than the occupancy it reaches, it obeys those too. Hardware that moves each beat as soon as
+it can (a timed marked graph) is never later than any schedule that obeys all its rules, so these
+depths hold the interval; and since they are at least those of a schedule that ends, no fork and
+join can deadlock, whatever the two ends of the stream do.
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from .blocks.block import Block
+from .blocks.fifo import FifoConfig
+from .blocks.fork import ForkConfig
+from .blocks.neuron_layer import NeuronLayerConfig
+from .blocks.primitives import memory_style
+from .blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
+from .hardware import INPUT, HwGraph, HwNode, Source
+
+__all__ = ["Timing", "size_buffers"]
+
+FIFO_LATENCY = 2
+MOST_BEATS = 6_000_000  # of the busiest stream; fewer frames are looked at beyond
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Predicted clocks of a design.
+
+    Parameters
+    ----------
+    interval
+        Clocks between frames in steady state.
+    latency
+        Clocks from the first input beat of a frame to its last output beat, when frames come one
+        by one as fast as the design takes them.
+    depths
+        FIFO depth in beats behind each stream's producer.
+    """
+
+    interval: int
+    latency: int
+    depths: dict[Source, int]
+
+
+def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
+    """Give every FIFO and window memory its size; the graph with FIFOs, and its clocks.
+
+    The frame interval is that of the slowest block, or of the input stream.
+    """
+    interval = max([hardware.input.beats] + [n.block.cycles for n in hardware.nodes])
+    busiest = max([hardware.input.beats] + [n.block.output.beats for n in hardware.nodes])
+    frames = 3 if busiest * 3 <= MOST_BEATS else 2
+    for _ in range(8):
+        run = _Run(hardware, interval, frames)
+        if run.interval <= interval:
+            break
+        interval = run.interval  # a rigid pair of blocks is slower than each of the two
+    depths = run.depths()
+    sized = _with_sizes(hardware, run, depths)
+    return sized, Timing(interval, _Run(hardware, 0, 1).latency, depths)
+
+
+class _Run:
+    """Clocks of all beats of some frames.
+
+    With ``interval`` 0 the source sends a beat per clock.
+    """
+
+    def __init__(self, hardware: HwGraph, interval: int, frames: int):
+        self.hardware = hardware
+        beats = hardware.input.beats
+        pace = np.arange(beats, dtype=np.int64) * interval // beats if interval else \
+            np.arange(beats, dtype=np.int64)
+        sent = (np.arange(frames, dtype=np.int64)[:, None] * interval + pace).reshape(-1)
+        self.reserved = {Source(INPUT): sent}
+        self.offered = {Source(INPUT): sent + FIFO_LATENCY}
+        self.taken: dict[Source, np.ndarray] = {}
+        self.peaks: dict[str, int] = {}
+        consumers = hardware.consumers()
+        for node in hardware.nodes:
+            ready = [self.offered[source] for source in node.sources]
+            extra = {}
+            if isinstance(node.block, (WindowReaderConfig, WindowShiftConfig)):
+                follower, _ = consumers[Source(node.name)]
+                extra = {"hold": getattr(follower.block, "hold", 1)}
+            times = node.block.schedule(frames, *ready, **extra)
+            for source, taken in zip(node.sources, times.taken):
+                self.taken[source] = taken
+            self.peaks[node.name] = times.peak
+            late = 0 if _is_rigid(node.block) or _has_fifo(node.block) else FIFO_LATENCY
+            for port in range(getattr(node.block, "outputs", 1)):
+                self.reserved[Source(node.name, port)] = times.reserved
+                self.offered[Source(node.name, port)] = times.offered + late
+        out = self.offered[hardware.output]
+        self.taken[hardware.output] = out
+        per_frame = len(out) // frames
+        ends = out[per_frame - 1::per_frame]
+        self.interval = int(ends[-1] - ends[-2]) if frames > 1 else 0
+        self.latency = int(ends[0] - sent[0]) + 1
+
+    def depths(self) -> dict[Source, int]:
+        """Most beats that each FIFO holds."""
+        depths = {}
+        for source, reserved in self.reserved.items():
+            gone = np.searchsorted(self.taken[source], reserved, side="left")
+            depths[source] = max(2, int((np.arange(1, len(reserved) + 1) - gone).max()) + 1)
+        return depths
+
+
+def _is_rigid(block: Block) -> bool:
+    """Whether the block's consumer reads its output registers, without a FIFO."""
+    return isinstance(block, (WindowReaderConfig, WindowShiftConfig))
+
+
+def _has_fifo(block: Block) -> bool:
+    """Whether the block ends in a FIFO of its own."""
+    return hasattr(block, "fifo_depth")
+
+
+def round_depth(depth: int, width: int) -> int:
+    """The depth at the same cost in memory: whole LUT RAMs of 32 or 64 words, and a register."""
+    if depth <= 2:
+        return 2
+    words = depth - 1
+    if memory_style(width, words) == "block":
+        return depth
+    return (32 if words <= 32 else 64 * ceil(words / 64)) + 1
+
+
+def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGraph:
+    nodes: list[HwNode] = []
+    moved: dict[Source, Source] = {}
+
+    def insert_fifo(source: Source, name: str, layer: str) -> None:
+        kind = hardware.stream(source)
+        depth = round_depth(depths[source], kind.data_width + 1)
+        nodes.append(HwNode(name, FifoConfig(kind, depth), (source,), layer))
+        moved[source] = Source(name)
+
+    insert_fifo(Source(INPUT), "input_fifo", hardware.input_tensor)
+    for node in hardware.nodes:
+        block = node.block
+        if isinstance(block, WindowReaderConfig):
+            words = max(block.least_capacity, run.peaks[node.name])
+            block = replace(block, capacity=_round_ring(words, block.input.data_width))
+        elif _has_fifo(block):
+            kind = block.output
+            depth = round_depth(depths[Source(node.name)], kind.data_width + 1)
+            block = replace(block, fifo_depth=depth)
+        nodes.append(replace(node, block=block,
+                             sources=tuple(moved.get(s, s) for s in node.sources)))
+        if _is_rigid(block) or _has_fifo(block):
+            continue
+        outputs = block.outputs if isinstance(block, ForkConfig) else 1
+        for port in range(outputs):
+            source = Source(node.name, port)
+            insert_fifo(source, f"{node.name}_fifo{port if outputs > 1 else ''}", node.layer)
+    sized = hardware.with_nodes(nodes, output=moved.get(hardware.output, hardware.output))
+    sized.check()
+    return sized
+
+
+def _round_ring(words: int, width: int) -> int:
+    """Ring size at the same cost in memory; powers of two wrap for free."""
+    power = 1 << (words - 1).bit_length()
+    if memory_style(width, words) == "block":
+        return power if power * width <= words * width * 1.15 or power <= 512 else words
+    return power if power <= 64 else 64 * ceil(words / 64)

@@ -1,0 +1,346 @@
+"""Run a built design in a compiled simulator: many frames at full speed, or with random stalls.
+
+Verilator turns the Verilog and ``sim/harness.cpp`` into a program, which is kept in ``DIR/sim``
+under a hash of everything it is made from, so that the next run starts at once.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .design import Design, Tap
+from .errors import HwgenError, ToolError
+from .files import data_folder
+from .streams import TensorStream
+from .tools.verilator import find_verilator
+
+__all__ = ["SimResult", "SimulationError", "pack_beats", "simulate", "unpack_beats"]
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (beats moved, beats in all) of both ends together."""
+
+CHUNK = 1 << 22  # values packed at a time, to bound memory
+
+
+class SimulationError(HwgenError):
+    """The simulated design deadlocked or broke the stream contract."""
+
+
+@dataclass(frozen=True)
+class SimResult:
+    """What came out of a simulated design.
+
+    Parameters
+    ----------
+    outputs
+        Integers (frames, H, W, C), int64.
+    frame_interval_cycles
+        Clocks between the last output beats of the last two frames; None for a single frame.
+    latency_cycles
+        Clocks from the first frame's first input beat to its last output beat, both counted: a
+        wire has latency 1.
+    total_cycles
+        Clocks from the end of reset to the last output beat.
+    taps
+        With ``taps=True``: integers (frames, H, W, C) of each inner tensor.
+    """
+
+    outputs: np.ndarray
+    frame_interval_cycles: int | None
+    latency_cycles: int
+    total_cycles: int
+    taps: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class RawRun:
+    """Beats and records of a run that may have ended early: ``error`` says why."""
+
+    outputs: np.ndarray
+    frames: list[tuple[int, int]]
+    total_cycles: int
+    error: str | None
+    taps: list[tuple[Tap, np.ndarray]]
+
+
+def simulate(folder: Path | str, x: np.ndarray, *, stall: float = 0.0, seed: int = 0,
+             wave: Path | str | None = None, taps: bool = False,
+             on_progress: Progress | None = None) -> SimResult:
+    """Stream frames through a built design.
+
+    Parameters
+    ----------
+    folder
+        Build directory.
+    x
+        Input integers (frames, H, W, C).
+    stall
+        Probability in each clock that an end of the design stalls: the input has nothing to
+        offer, the output can't take a beat. Unless it is 0, each end also stalls once a frame,
+        at a random beat, for up to half a frame interval.
+    seed
+        Seed of the stalls, and of registers and memories without an initial value.
+    wave
+        FST file to write every signal to. It has its own, slower simulator.
+    taps
+        Record the inner streams as well.
+    on_progress
+        Called with (beats moved, beats in all).
+
+    Raises
+    ------
+    SimulationError
+        The design stopped moving, or its output broke the contract of AXI4-Stream.
+    ToolError
+        ``folder`` is no build directory, or a tool is missing or failed.
+    """
+    design = Design.load(folder)
+    run = run_raw(folder, design, x, stall=stall, seed=seed, wave=wave, taps=taps,
+                  on_progress=on_progress)
+    if run.error:
+        raise SimulationError(f"{folder}: {run.error}")
+    last_outputs = [out for _, out in run.frames]
+    return SimResult(
+        outputs=run.outputs,
+        frame_interval_cycles=last_outputs[-1] - last_outputs[-2] if len(x) > 1 else None,
+        latency_cycles=run.frames[0][1] - run.frames[0][0] + 1,
+        total_cycles=run.total_cycles,
+        taps={tap.tensor: values for tap, values in run.taps})
+
+
+def run_raw(folder: Path | str, design: Design, x: np.ndarray, *, stall: float = 0.0,
+            seed: int = 0, wave: Path | str | None = None, taps: bool = False,
+            on_progress: Progress | None = None) -> RawRun:
+    """Like :func:`simulate`, but a run that ends early returns what there was until then."""
+    x = check_frames(design, x)
+    if not 0 <= stall < 1:
+        raise HwgenError(f"stall is {stall}; choose a probability from 0 up to, but not, 1")
+    root = Path(folder).resolve()
+    program = _compiled(root, design, wave=wave is not None, taps=taps)
+    tapped = design.taps if taps else ()
+    source, sink = design.input.stream, design.output.stream
+    longest, watchdog = stall_limits(design)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=root / "sim") as work:
+        input_file, output_file = Path(work, "input.bin"), Path(work, "output.bin")
+        write_beats(input_file, source, x)
+        options = {
+            "frames": len(x), "in-beats": source.beats, "out-beats": sink.beats,
+            "in-bytes": beat_bytes(source), "out-bytes": beat_bytes(sink), "stall": stall,
+            "seed": seed % 2**63, "longest-stall": longest, "watchdog": watchdog,
+            "input": input_file, "output": output_file}
+        if wave is not None:
+            options["wave"] = Path(wave).resolve()
+        for n, tap in enumerate(tapped):
+            options |= {f"tap{n}": Path(work, f"tap{n}.bin"), f"tap{n}-bytes": beat_bytes(tap.stream)}
+        command = [str(program), *(str(word) for name, value in options.items()
+                                   for word in (f"--{name}", value))]
+        frames, total, error = _execute(command, root / "rtl", Path(work, "stderr"),
+                                        len(x) * (source.beats + sink.beats), on_progress)
+        return RawRun(read_beats(output_file, sink), frames, total, error,
+                      [(tap, read_beats(Path(work, f"tap{n}.bin"), tap.stream))
+                       for n, tap in enumerate(tapped)])
+
+
+def stall_limits(design: Design) -> tuple[int, int]:
+    """(longest stall of an end, clocks without a beat that count as a deadlock)."""
+    interval = max(design.frame_interval_cycles, design.input.stream.beats,
+                   design.output.stream.beats)
+    # Some beat enters or leaves within a frame interval, or a latency, of the last; and each end
+    # may stall for half an interval.
+    return interval // 2, 2 * interval + design.latency_cycles + 1000
+
+
+def check_frames(design: Design, x: np.ndarray) -> np.ndarray:
+    """``x`` as int64 frames; HwgenError unless it is one or more frames of the input."""
+    x = np.asarray(x)
+    stream = design.input.stream
+    if x.ndim != 4 or x.shape[1:] != stream.shape or not len(x):
+        raise HwgenError(f"{design.input.tensor}: input has shape {list(x.shape)}, expected "
+                         f"[frames, {', '.join(map(str, stream.shape))}] with one frame or more")
+    if not np.issubdtype(x.dtype, np.integer):
+        raise HwgenError(f"{design.input.tensor}: input has type {x.dtype}, expected integers")
+    good = stream.dtype.contains(x)
+    if not good.all():
+        raise HwgenError(f"{design.input.tensor}: value {x[~good].flat[0]} is not a {stream.dtype}")
+    return x.astype(np.int64)
+
+
+def _execute(command: list[str], cwd: Path, stderr: Path, beats: int,
+             on_progress: Progress | None) -> tuple[list[tuple[int, int]], int, str | None]:
+    """Run the simulator; its frames (first input, last output), clocks and error."""
+    frames: list[tuple[int, int]] = []
+    total, error = 0, None
+    with open(stderr, "wb") as log, \
+            subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=log,
+                             text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            kind, _, rest = line.rstrip("\n").partition(" ")
+            if kind == "progress" and on_progress:
+                on_progress(sum(map(int, rest.split())), beats)
+            elif kind == "frame":
+                _, first_input, last_output = map(int, rest.split())
+                frames.append((first_input, last_output))
+            elif kind == "done":
+                total = int(rest)
+            elif kind == "error":
+                error = rest
+    if process.returncode and error is None:
+        lines = stderr.read_text(errors="replace").strip().splitlines()
+        raise ToolError(f"the simulator failed with status {process.returncode}: "
+                        + (lines[-1] if lines else "no message"))
+    return frames, total, error
+
+
+# Beats and bytes. A beat is the little-endian bytes of its word, lane 0 in the lowest bits.
+
+def beat_bytes(stream: TensorStream) -> int:
+    """Bytes of a beat on the ports of the top."""
+    return -(-stream.data_width // 8)
+
+
+def pack_beats(stream: TensorStream, x: np.ndarray) -> np.ndarray:
+    """Frames (frames, H, W, C) to bytes (beats, bytes of a beat), uint8."""
+    width = stream.dtype.width
+    codes = np.ascontiguousarray(stream.dtype.encode(x).reshape(-1), dtype="<i8")
+    bits = np.unpackbits(codes.view(np.uint8).reshape(-1, 8), axis=1, count=width,
+                         bitorder="little")
+    return np.packbits(bits.reshape(-1, stream.data_width), axis=1, bitorder="little")
+
+
+def unpack_beats(stream: TensorStream, beats: np.ndarray) -> np.ndarray:
+    """Inverse of :func:`pack_beats`; beats of whole frames."""
+    width = stream.dtype.width
+    bits = np.unpackbits(beats, axis=1, count=stream.data_width, bitorder="little")
+    codes = np.packbits(bits.reshape(-1, width), axis=1, bitorder="little")
+    whole = np.zeros((len(codes), 8), dtype=np.uint8)
+    whole[:, :codes.shape[1]] = codes
+    return stream.dtype.decode(whole.view("<i8")[:, 0]).reshape(-1, *stream.shape)
+
+
+def _frames_at_a_time(stream: TensorStream) -> int:
+    return max(1, CHUNK // (stream.pixels * stream.channels))
+
+
+def write_beats(file: Path, stream: TensorStream, x: np.ndarray) -> None:
+    """Write frames as a file of beats."""
+    step = _frames_at_a_time(stream)
+    with open(file, "wb") as out:
+        for start in range(0, len(x), step):
+            out.write(pack_beats(stream, x[start:start + step]).tobytes())
+
+
+def read_beats(file: Path, stream: TensorStream) -> np.ndarray:
+    """Frames of a file of beats; a last frame that is not whole is left out."""
+    frame_bytes = stream.beats * beat_bytes(stream)
+    frames = file.stat().st_size // frame_bytes
+    values = np.empty((frames, *stream.shape), dtype=np.int64)
+    step = _frames_at_a_time(stream)
+    with open(file, "rb") as data:
+        for start in range(0, frames, step):
+            count = min(step, frames - start)
+            beats = np.frombuffer(data.read(count * frame_bytes), dtype=np.uint8)
+            values[start:start + count] = unpack_beats(stream, beats.reshape(-1, beat_bytes(stream)))
+    return values
+
+
+# The compiled simulator.
+
+def _compiled(root: Path, design: Design, *, wave: bool, taps: bool) -> Path:
+    """Path of the simulator's program, made unless DIR/sim has it already."""
+    kind = "simulate" + "-wave" * wave + "-taps" * taps
+    sources = design.files(root)
+    harness, fst = data_folder("sim") / "harness.cpp", data_folder("sim") / "fst"
+    wrapper = tap_wrapper(design) if taps else None
+    top = "hwgen_taps" if taps else design.top
+    verilator = find_verilator()
+    bundled_fst = wave and (verilator.root / "include" / "fstcpp").is_dir()
+    verilog = ["--cc", "--exe", "--prefix", f"V{top}", "--top-module", top, "--no-timing",
+               "-O3", "--x-assign", "fast", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint",
+               "-Wno-style", "--output-split", "20000", "-CFLAGS", "-std=c++17",
+               "-LDFLAGS", "-pthread", *(["--trace-fst"] if wave else [])]
+    config = (f'#include "V{top}.h"\nusing Top = V{top};\n#define HWGEN_TAPS(T) '
+              + " ".join(f"T({n})" for n in range(len(design.taps) if taps else 0)) + "\n")
+    # Of Verilator's library only the writer of waves takes much of the time.
+    make = verilator.make_settings("-O2", "-O1" if wave else "-O0")
+    if bundled_fst:
+        # Verilator's FST writer needs LZ4 and zlib; sim/fst stands in for both.
+        verilog += ["-CFLAGS", "-I."]
+        make += ["LDLIBS="]
+    key = hashlib.sha256()
+    for part in (kind, verilator.version, str(verilator.root), config, wrapper or "", *verilog,
+                 *make):
+        key.update(part.encode() + b"\0")
+    for file in (*sources, *(root / name for name in design.memories), harness,
+                 *sorted(fst.glob("*.h"))):
+        key.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    program = root / "sim" / f"{kind}-{key.hexdigest()[:16]}"
+    if program.is_file():
+        return program
+    (root / "sim").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=_place_without_spaces(root)) as name:
+        work = Path(name)
+        files = [harness, *sources, *(fst.glob("*.h") if bundled_fst else ())]
+        for file in files:
+            shutil.copy(file, work / file.name)
+        (work / "harness_config.h").write_text(config)
+        verilog_names = [source.name for source in sources]
+        if wrapper:
+            (work / "hwgen_taps.v").write_text(wrapper)
+            verilog_names.append("hwgen_taps.v")
+        log = root / "sim" / f"{kind}.log"
+        environment = verilator.environment()
+        run_logged("Verilator", verilator.command(*verilog, "--Mdir", ".", "-o", "simulator", "harness.cpp",
+                                     *verilog_names), work, environment, log)
+        run_logged("the C++ compiler", [verilator.tools.make, "-f", f"V{top}.mk", "-j", "2", *make], work,
+                   environment, log, append=True)
+        for old in (root / "sim").glob(f"{kind}-????????????????"):
+            old.unlink()
+        fresh = program.with_suffix(".new")
+        shutil.copy(work / "simulator", fresh)
+        os.replace(fresh, program)
+    return program
+
+
+def _place_without_spaces(root: Path) -> Path | None:
+    """Where to compile: make refuses folders with spaces, so then in the temporary folder."""
+    return None if any(c.isspace() for c in str(root)) else root / "sim"
+
+
+def run_logged(name: str, command: list[str], cwd: Path, environment: dict[str, str], log: Path,
+               append: bool = False) -> None:
+    """Run a tool with its messages in ``log``; ToolError with its first error if it fails."""
+    with open(log, "ab" if append else "wb") as out:
+        start = out.tell()
+        done = subprocess.run(command, cwd=cwd, env=environment, stdout=out,
+                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        with open(log, "rb") as text:
+            text.seek(start)
+            lines = text.read().decode(errors="replace").strip().splitlines()
+        errors = [line for line in lines if "error" in line.lower()]
+        reason = (errors or lines[-1:] or ["no message"])[0]
+        raise ToolError(f"{name} failed: {reason}; see {log}")
+
+
+def tap_wrapper(design: Design) -> str:
+    """Verilog of a module around the top that brings its inner streams out."""
+    source, sink = (8 * beat_bytes(port.stream) for port in (design.input, design.output))
+    ports = ["input clk", "input rst", f"input [{source - 1}:0] s_axis_tdata",
+             "input s_axis_tvalid", "output s_axis_tready", "input s_axis_tlast",
+             f"output [{sink - 1}:0] m_axis_tdata", "output m_axis_tvalid",
+             "input m_axis_tready", "output m_axis_tlast"]
+    body = [f"  {design.top} dut(.*);"]
+    for n, tap in enumerate(design.taps):
+        ports += [f"output [{tap.stream.data_width - 1}:0] tap{n}_tdata", f"output tap{n}_transfer"]
+        signal = f"dut.{tap.signal}"
+        body += [f"  assign tap{n}_tdata = {signal}_tdata;",
+                 f"  assign tap{n}_transfer = {signal}_tvalid & {signal}_tready;"]
+    return "\n".join([f"module hwgen_taps({', '.join(ports)});", *body, "endmodule", ""])

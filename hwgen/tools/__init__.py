@@ -1,0 +1,1 @@
+"""Tools that hwgen drives: Verilator and the C++ compiler."""

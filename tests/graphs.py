@@ -1,0 +1,97 @@
+"""Build integer graphs in tests: shapes, types and meanings follow from the operations."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from hwgen.graph import Graph, Node, Tensor
+from hwgen.ops import (
+    REAL,
+    BatchNorm,
+    Clip,
+    Concat,
+    Flatten,
+    MaxPool,
+    Op,
+    Quantize,
+    RealThreshold,
+    SumPool,
+    Upsample,
+)
+from hwgen.types import NumType
+
+__all__ = ["GraphBuilder", "all_values"]
+
+
+class GraphBuilder:
+    """Add operations one by one; each is named by the caller and reads the one before it.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of the input, named ``x``: the shape as an author writes it.
+    scale, offset
+        Meaning of the input: numbers, or one for each channel.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: NumType, scale=1, offset=0):
+        self.shape = tuple(shape)
+        self.input = Tensor((*(1,) * (3 - len(shape)), *shape), dtype, _fractions(scale),
+                            _fractions(offset))
+        self.tensors = {"x": self.input}
+        self.nodes: list[Node] = []
+
+    def add(self, name: str, op: Op, *inputs: str) -> "GraphBuilder":
+        inputs = inputs or (self.nodes[-1].name if self.nodes else "x",)
+        read = [self.tensors[i] for i in inputs]
+        shapes = tuple(t.shape for t in read)
+        shape = op.shape(*shapes)
+        dtype = op.result_type(tuple(t.dtype for t in read), shapes)
+        self.tensors[name] = Tensor(shape, dtype, *_meaning(op, read, dtype))
+        self.nodes.append(Node(name, op, inputs, self.tensors[name]))
+        return self
+
+    def build(self, output: str | None = None) -> Graph:
+        return Graph("test", "x", self.input, self.shape, tuple(self.nodes),
+                     output or self.nodes[-1].name)
+
+
+def all_values(dtype: NumType, channels: int):
+    """A frame 1 x N x channels that holds every value of the type in every channel."""
+
+    values = np.arange(dtype.low, dtype.high + 1)
+    values = values[dtype.contains(values)]
+    return np.broadcast_to(values[None, None, :, None], (1, 1, len(values), channels))
+
+
+def _fractions(values) -> tuple[Fraction, ...]:
+    return tuple(map(Fraction, values)) if isinstance(values, tuple | list) else (Fraction(values),)
+
+
+def _meaning(op: Op, read: list[Tensor], dtype: NumType):
+    tensor = read[0]
+    if dtype == REAL:
+        return _fractions(1), _fractions(0)
+    if isinstance(op, BatchNorm):
+        channels = range(tensor.shape[2])
+        pairs = [tensor.channel(c) for c in channels]
+        slopes = [op.scale[c % len(op.scale)] for c in channels]
+        return (tuple(s * g for (s, _), g in zip(pairs, slopes)),
+                tuple(o * g + op.offset[c % len(op.offset)]
+                      for c, (_, o), g in zip(channels, pairs, slopes)))
+    if isinstance(op, Quantize):
+        return (op.scale,), (-op.scale * op.zero_point,)
+    if isinstance(op, RealThreshold):
+        return (op.scale,), (Fraction(0),)
+    if isinstance(op, MaxPool | Upsample | Clip) and not isinstance(op, SumPool):
+        return tensor.scale, tensor.offset
+    if isinstance(op, Flatten):
+        pixels = tensor.shape[0] * tensor.shape[1]
+        return tuple(v * pixels if len(v) > 1 else v for v in (tensor.scale, tensor.offset))
+    if isinstance(op, Concat):
+        pairs = [t.channel(c) for t in read for c in range(t.shape[2])]
+        return tuple(s for s, _ in pairs), tuple(o for _, o in pairs)
+    return _fractions(1), _fractions(0)  # weights and pools count in units of their own
+
+
