@@ -100,15 +100,16 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
         futures = {pool.submit(_cached_run, folder, design.family, job): job
                    for job in largest_first}
         try:
-            for future in as_completed(futures):
+            for done, future in enumerate(as_completed(futures), start=1):
                 job = futures[future]
-                counts[job.key] = future.result()
+                try:
+                    counts[job.key] = future.result()
+                except ToolError as error:
+                    problems += error.problems
                 if on_progress:
-                    on_progress(len(counts), len(runs), job.module)
-        except ToolError as error:
-            problems += error.problems
+                    on_progress(done, len(runs), job.module)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C start no more
     if problems:
         raise ToolError(*problems)
     blocks = {block.name: counts[work[block.module].key] for block in design.blocks}
@@ -203,7 +204,7 @@ def _run(job: _Job, family: str, log: Path) -> Resources:
         return netlist.count_resources(json.loads(mapped.read_text(encoding="utf-8")), job.module,
                                        family, black_boxes=job.black_boxes)
     except ToolError as error:
-        raise ToolError(*(line if job.module in line else f"{job.module}: {line}"
+        raise ToolError(*(line if line.startswith(f"{job.module}: ") else f"{job.module}: {line}"
                           for line in error.problems)) from None
     finally:
         mapped.unlink(missing_ok=True)

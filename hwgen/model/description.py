@@ -123,7 +123,7 @@ class _Weighted(LayerBase):
             bad = np.argwhere(~dtype.contains(weights))
             if len(bad):
                 index = tuple(bad[0].tolist())
-                raise ValueError(f"{weights[index]} at {list(index)} is not a {dtype}; "
+                raise ValueError(f"{weights[index]} at {list(index)} is no {dtype}; "
                                  f"{len(bad)} of {weights.size} weights are not")
         return weights
 
@@ -304,10 +304,10 @@ class Threshold(LayerBase):
         count = len(self.levels[0])
         top = self.lowest + self.step * count
         if not self.output_type.contains(self.lowest):
-            yield "base", f"{self.lowest} is not a {self.output_type}"
+            yield "base", f"{self.lowest} is no {self.output_type}"
         elif not self.output_type.contains(top):
             room = (self.output_type.high - self.lowest) // self.step
-            yield "levels", (f"{count} levels from base {self.lowest} reach {top}, which is not a "
+            yield "levels", (f"{count} levels from base {self.lowest} reach {top}, which is no "
                              f"{self.output_type}; give at most {room} or a wider output_type")
 
 

@@ -252,9 +252,10 @@ def _read_json(path: Path, problems: Problems) -> dict[str, Any]:
     except ValueError as error:
         problems.add("", str(error))
     else:
-        if isinstance(raw, dict):
+        if isinstance(raw, dict) and not problems:
             return raw
-        problems.add("", f"must be a JSON object, found {show(raw)}")
+        if not problems:
+            problems.add("", f"must be a JSON object, found {show(raw)}")
     raise ModelError(*problems.lines)
 
 

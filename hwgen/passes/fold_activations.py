@@ -225,9 +225,7 @@ def _refuse_real(graph: Graph) -> None:
                     names.append(user.name)
                 else:
                     reached = reached or user.name
-        source = node.inputs[0]
-        problems.append(f"{node.name}: its result reaches {reached} unquantized, and its bounds "
-                        f"are no integers of {source}; put a quantize layer between {node.name} "
-                        f"and {reached}")
+        problems.append(f"{node.name}: its result reaches {reached} unquantized; put a quantize or "
+                        f"threshold layer between {node.name} and {reached}")
     if problems:
         raise ModelError(*problems)

@@ -121,9 +121,8 @@ def test_an_error_names_the_module_the_cause_and_the_log(tmp_path):
     with pytest.raises(ToolError) as caught:
         synth.synthesize(tmp_path)
     line = next(line for line in caught.value.problems if "missing" in line)
-    assert "rom" in line
-    assert "is not part of the design" in line
-    assert str(tmp_path / "synth" / "rom.log") in line
+    assert line.startswith("rom: yosys: Module `\\missing' referenced in module `\\rom' in cell `\\x'")
+    assert line.endswith(f"; the log is {tmp_path / 'synth' / 'rom.log'}")
     assert (tmp_path / "synth" / "rom.log").read_text().count("ERROR") == 1
 
 
@@ -138,7 +137,7 @@ def test_a_module_without_a_source_is_reported(tmp_path):
 def test_a_latch_in_the_verilog_is_refused(tmp_path):
     (tmp_path / "l.v").write_text("module l (input g, input d, output reg q);\n"
                                   "  always @* if (g) q = d;\nendmodule\n")
-    with pytest.raises(ToolError, match="^l: .*latch"):
+    with pytest.raises(ToolError, match="^l: yosys: Latch inferred for signal"):
         synth.synthesize_module(tmp_path / "l.v", "l", "ecp5", log=tmp_path / "log")
 
 

@@ -1,0 +1,218 @@
+"""``hwgen build``: from a model to a directory with Verilog, constraints, scripts and report."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from .boards import Board
+from .constraints import write_constraints
+from .design import BlockInfo, Design, StreamPort, Tap
+from .errors import BoardError, HwgenError, ModelError
+from .folding import (
+    Choice,
+    choose_for_interval,
+    fastest_within,
+    fold_from_file,
+    least_interval,
+    shortfall,
+)
+from .graph import Graph
+from .hardware import HwGraph
+from .lower import Plan, build_hardware, plan_layers
+from .model import Model
+from .passes import run_pipeline
+from .report import new_report, write_report
+from .resources import Resources
+from .schedule import Timing, size_buffers
+from .streams import TensorStream
+from .top import TOP
+from .verilog import write_verilog
+
+__all__ = ["DEFAULT_SHARE", "Built", "Target", "build", "plan_design", "write_build"]
+
+DEFAULT_SHARE = 0.7  # of the board, when neither rate nor budget is asked for
+
+OnStep = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to build for.
+
+    Parameters
+    ----------
+    board
+        The board.
+    clock_mhz
+        Clock of the design.
+    budget
+        Resources that the design may take.
+    fps
+        Frames per second that it must reach; None for the most that the budget allows.
+    fold
+        Fold file that settles the folding instead.
+    """
+
+    board: Board
+    clock_mhz: float
+    budget: Resources
+    fps: float | None = None
+    fold: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A design, not yet written."""
+
+    graph: Graph
+    plans: tuple[Plan, ...]
+    choice: Choice
+    hardware: HwGraph
+    timing: Timing
+    parts: dict[str, Resources]
+
+    @property
+    def estimate(self) -> Resources:
+        return sum(self.parts.values(), Resources())
+
+
+def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> Built:
+    """Choose folding and FIFO depths for a folded graph.
+
+    Raises
+    ------
+    ModelError
+        The rate asked for is beyond the network's least interval, or the fold file is wrong.
+    BoardError
+        Nothing fits; names each resource that lacks and the layers that take most of it.
+    """
+    start = perf_counter()
+    plans = plan_layers(graph)
+    family, budget = target.board.family, target.budget
+    where = f"{graph.name}: does not fit {target.board.name}"
+
+    def realize(choice: Choice) -> Built:
+        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options))
+        parts: dict[str, Resources] = {}
+        for node in hardware.nodes:
+            parts[node.layer] = parts.get(node.layer, Resources()) + node.block.estimate(family)
+        return Built(graph, tuple(plans), choice, hardware, timing, parts)
+
+    def fits(choice: Choice) -> bool:
+        return not shortfall({"": choice.cost}, budget, "") \
+            and not shortfall(realize(choice).parts, budget, "")
+
+    if target.fold is not None:
+        built = realize(fold_from_file(plans, target.fold, family))
+    elif target.fps is not None:
+        interval = floor(target.clock_mhz * 1e6 / target.fps)
+        choice = choose_for_interval(plans, interval, budget, family)
+        beats = graph.input_tensor.shape[0] * graph.input_tensor.shape[1]
+        if choice is None or interval < beats:
+            least = max(least_interval(plans, family), beats)
+            slow = next((p.name for p in plans if min(o.cycles for o in p.options(family))
+                         == least), graph.input)
+            raise ModelError(
+                f"{graph.name}: {target.fps:g} frames/s at {target.clock_mhz:g} MHz leave "
+                f"{interval} clocks a frame; {slow} needs at least {least}: "
+                f"ask for {target.clock_mhz * 1e6 / least:.6g} frames/s or less")
+        built = realize(choice)
+    else:
+        fastest = fastest_within(plans, budget, family, graph.input_tensor.shape[0]
+                                 * graph.input_tensor.shape[1], fits)
+        if fastest is None:
+            smallest = choose_for_interval(plans, max(o.cycles for p in plans
+                                                      for o in p.options(family)), budget, family)
+            assert smallest is not None  # every option of every layer is allowed
+            raise BoardError(*(shortfall(realize(smallest).parts, budget, where)
+                               or shortfall({p.name: smallest.options[p.name].cost for p in plans},
+                                            budget, where)))
+        built = realize(fastest)
+    problems = shortfall(built.parts, budget, where)
+    if problems:
+        raise BoardError(*problems)
+    if on_step is not None:
+        on_step("folding and FIFO depths", perf_counter() - start)
+    return built
+
+
+def build(model: Model, target: Target, folder: Path, on_step: OnStep | None = None
+          ) -> dict[str, Any]:
+    """Build a model into ``folder``, which appears whole or not at all; the report.
+
+    An existing ``folder`` is replaced if it is empty or an earlier build.
+    """
+    check_folder(folder)
+
+    def on_pass(name: str, graph: Graph, seconds: float) -> None:
+        if on_step is not None:
+            on_step(f"pass {name}", seconds)
+
+    graph = run_pipeline(model.to_graph(), on_pass)
+    built = plan_design(graph, target, on_step)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as draft:
+        report = write_build(model, built, target, Path(draft) / "build", on_step)
+        _replace(folder, Path(draft) / "build", Path(draft) / "before")
+    return report
+
+
+def write_build(model: Model, built: Built, target: Target, folder: Path,
+                on_step: OnStep | None = None) -> dict[str, Any]:
+    """Write a design into a new ``folder``; the report."""
+    folder.mkdir()
+    start = perf_counter()
+    with tempfile.TemporaryDirectory(prefix="hwgen-") as scratch:
+        sources, memories = write_verilog(built.hardware, folder, Path(scratch))
+    if on_step is not None:
+        on_step("Verilog", perf_counter() - start)
+    family = target.board.family
+    hardware, timing, graph = built.hardware, built.timing, built.graph
+    out = hardware.stream(hardware.output)
+    shape = graph.tensor(graph.output).shape
+    design = Design(
+        model=graph.name, board=target.board.name, family=family, clock_mhz=target.clock_mhz,
+        top=TOP, sources=tuple(sources), memories=tuple(memories),
+        input=StreamPort(graph.input, hardware.input),
+        output=StreamPort(graph.output, TensorStream(out.dtype, shape, out.lanes)),
+        taps=tuple(Tap(n.layer, n.tensor, n.name,
+                       TensorStream(n.block.output.dtype, graph.tensor(n.tensor).shape,
+                                    n.block.output.lanes))
+                   for n in hardware.nodes if n.tensor is not None),
+        blocks=tuple(BlockInfo(n.name, n.name, type(n.block).__name__.removesuffix("Config"),
+                               n.layer, n.block.cycles, n.block.estimate(family))
+                     for n in hardware.nodes),
+        frame_interval_cycles=timing.interval, latency_cycles=timing.latency)
+    design.save(folder)
+    model.save(folder / "model")
+    folding = {name: option.folding for name, option in built.choice.options.items()}
+    (folder / "fold.json").write_text(json.dumps({"layers": folding}, indent=1) + "\n")
+    write_constraints(folder, design, target.board)
+    report = new_report(design, target.board, folding=folding,
+                        shapes={p.name: p.output.shape for p in built.plans})
+    write_report(folder, report)
+    return report
+
+
+def check_folder(folder: Path) -> None:
+    """HwgenError if ``folder`` holds anything but an earlier build."""
+    if folder.exists() and not folder.is_dir():
+        raise HwgenError(f"{folder}: is a file; give another folder with -o")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "design.json").is_file():
+        raise HwgenError(f"{folder}: holds files that are not an hwgen build; "
+                         "give another folder with -o")
+
+
+def _replace(folder: Path, new: Path, aside: Path) -> None:
+    """Put ``new`` in the place of ``folder``."""
+    if folder.exists():
+        folder.rename(aside)
+    new.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+

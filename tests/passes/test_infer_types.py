@@ -1,0 +1,73 @@
+"""Every tensor has the narrowest type."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from hwgen.errors import ModelError
+from hwgen.ops import REAL, Add, BatchNorm, Clamp, Conv, MaxPool, Quantize, Requantize, Threshold
+from hwgen.passes import infer_types, verify
+from hwgen.types import int_type, uint_type
+from tests.graphs import GraphBuilder
+
+
+def widened(graph, dtype=int_type(40)):
+    """The graph with every integer tensor declared far too wide."""
+    return graph.with_nodes(
+        n if n.output.dtype == REAL else replace(n, output=replace(n.output, dtype=dtype))
+        for n in graph.nodes)
+
+
+def test_accumulators_follow_from_weights_and_input():
+    weights = np.array([[[[1, -1], [1, 1], [0, 1]]]])
+    graph = GraphBuilder((2, 2, 3), uint_type(2)).add("conv", Conv(weights, int_type(2), [0, 0])) \
+        .add("pool", MaxPool((2, 2), (2, 2))).add("sum", Add(), "pool", "pool").build()
+    result = infer_types(widened(graph))
+    assert result.tensors() == graph.tensors()
+    assert result.tensor("conv").dtype == int_type(4)  # -3..6
+    assert result.tensor("sum").dtype == int_type(5)
+
+
+def test_activations_keep_their_declared_type():
+    graph = GraphBuilder((1, 1, 2), uint_type(2)) \
+        .add("act", Requantize([1], [1], 0, "floor", int_type(6))).build()
+    assert infer_types(graph).tensor("act").dtype == int_type(6)
+
+
+def test_real_tensors_stay_real():
+    graph = GraphBuilder((1, 1, 2), uint_type(2)).add("bn", BatchNorm((Fraction(2),),
+                                                                      (Fraction(1),))) \
+        .add("relu", Clamp(Fraction(0), None)).add("act", Quantize(uint_type(2), Fraction(1)))
+    result = infer_types(graph.build())
+    assert result.tensor("bn").dtype == uint_type(2)
+    assert result.tensor("relu").dtype == REAL
+
+
+@pytest.mark.parametrize("negate", [False, True])
+def test_levels_beside_the_range_move_to_its_ends(negate):
+    act = Threshold([[-90, -16, -15, 0, 15, 16, 17, 90]], [negate], uint_type(4))
+    graph = GraphBuilder((1, 32, 1), int_type(5)).add("act", act).build()
+    result = infer_types(graph)
+    verify(result)
+    low, high = (-15, 17) if negate else (-16, 16)
+    assert result.node("act").op.levels.tolist() == \
+        [[max(low, min(v, high)) for v in act.levels[0]]]
+    x = np.arange(-16, 16).reshape(1, 1, 32, 1)
+    np.testing.assert_array_equal(result.run(x), graph.run(x))
+
+
+def test_levels_of_many_channels_share_a_row_where_their_direction_differs():
+    act = Threshold([[-99, 99]], [False, True], uint_type(2))
+    graph = GraphBuilder((1, 1, 2), int_type(3)).add("act", act).build()
+    assert infer_types(graph).node("act").op.levels.tolist() == [[-4, 4], [-3, 5]]
+
+
+def test_more_bits_than_the_golden_model_has_are_refused():
+    builder = GraphBuilder((1, 1, 1), int_type(61))
+    for n in range(3):
+        builder.add(f"sum{n}", Add(), *[builder.nodes[-1].name if n else "x"] * 2)
+    with pytest.raises(ModelError, match="^sum1: its values need 63 bits, at most 62 are possible; "
+                       "requantize an input of it$"):
+        infer_types(builder.build())

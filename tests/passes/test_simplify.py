@@ -1,0 +1,88 @@
+"""Operations that change nothing are removed, all others stay."""
+
+import numpy as np
+import pytest
+
+from hwgen.ops import Add, Bias, Clip, Flatten, Requantize, Upsample
+from hwgen.passes import simplify, verify
+from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
+from tests.graphs import GraphBuilder, all_values
+
+IDENTITIES = {
+    "clip without bounds": Clip(None, None),
+    "clip at the bounds": Clip(-8, 7),
+    "clip beyond the bounds": Clip(-9, None),
+    "requantize by 1": Requantize([1], [0], 0, "floor", int_type(4)),
+    "requantize to a wider type": Requantize([4, 2], [2, 1], 0, "half_even", int_type(9)),
+    "upsample by 1": Upsample((1, 1)),
+}
+CHANGES = {
+    "clip of the lowest": Clip(-7, None),
+    "clip of the highest": Clip(None, 6),
+    "requantize to a narrower type": Requantize([1], [0], 0, "floor", int_type(3)),
+    "requantize with a zero point": Requantize([1], [0], 1, "floor", int_type(9)),
+    "requantize of one channel": Requantize([1, 2], [0], 0, "floor", int_type(9)),
+    "requantize to unsigned": Requantize([1], [0], 0, "floor", uint_type(4)),
+    "flatten": Flatten(),
+    "upsample": Upsample((1, 2)),
+}
+
+
+def middle(op, dtype=int_type(4)):
+    builder = GraphBuilder(all_values(dtype, 2).shape[1:], dtype).add("first", Bias([0, 0]))
+    return builder.add("op", op).add("last", Add(), "op", "op").build()
+
+
+def simplified(graph):
+    result = simplify(graph)
+    verify(result)
+    x = all_values(graph.input_tensor.dtype, graph.input_tensor.shape[2])
+    np.testing.assert_array_equal(result.run(x), graph.run(x))
+    return [n.name for n in result.nodes]
+
+
+@pytest.mark.parametrize("op", IDENTITIES.values(), ids=IDENTITIES.keys())
+def test_an_identity_is_removed(op):
+    assert simplified(middle(op)) == ["first", "last"]
+
+
+@pytest.mark.parametrize("op", CHANGES.values(), ids=CHANGES.keys())
+def test_a_change_stays(op):
+    assert simplified(middle(op)) == ["first", "op", "last"]
+
+
+def test_a_flatten_of_a_vector_is_removed():
+    graph = GraphBuilder((4,), int_type(4)).add("first", Bias([0] * 4)).add("flat", Flatten()) \
+        .add("last", Bias([1] * 4)).build()
+    assert [n.name for n in simplify(graph).nodes] == ["first", "last"]
+
+
+@pytest.mark.parametrize("dtype", [BIPOLAR, TERNARY])
+def test_a_clip_of_a_named_type_is_removed(dtype):
+    graph = GraphBuilder(all_values(dtype, 1).shape[1:], dtype).add("clip", Clip(-1, 1)) \
+        .add("last", Bias([1])).build()
+    assert simplified(graph) == ["last"]
+
+
+def test_a_row_of_identities_is_removed():
+    graph = GraphBuilder((1, 16, 2), int_type(4)).add("a", Clip(None, None)) \
+        .add("b", Clip(None, None)).add("last", Add(), "a", "b").build()
+    result = simplify(graph)
+    assert [(n.name, n.inputs) for n in result.nodes] == [("last", ("x", "x"))]
+
+
+def test_an_identity_at_the_output_hands_its_place_on():
+    builder = GraphBuilder((1, 16, 2), int_type(4), 3, 1).add("first", Bias([1, 2]))
+    result = simplify(builder.add("clip", Clip(None, 99)).build())
+    assert result.output == "first"
+
+
+def test_an_identity_that_is_the_whole_network_stays():
+    assert simplified(GraphBuilder((1, 16, 2), int_type(4)).add("clip", Clip(None, 99)).build()) \
+        == ["clip"]
+
+
+def test_an_identity_that_gives_the_output_its_type_stays():
+    graph = GraphBuilder((1, 16, 2), int_type(4)).add("first", Bias([0, 0])) \
+        .add("act", Requantize([1], [0], 0, "floor", int_type(8))).build()
+    assert simplified(graph) == ["first", "act"]
