@@ -35,7 +35,8 @@ def trace_block(config, *tensors, p_valid=1.0, p_ready=1.0, seed=0, max_clocks=2
     """Send frames through ``config.create()``; return the traces of inputs and of outputs.
 
     Checks on every output that valid and payload hold until ready, that ``last`` marks the last
-    beat of each frame and no other, and that nothing follows the last frame.
+    beat of each frame and no other, that nothing follows the last frame, and that all input is
+    taken.
     """
     dut = config.create()
     frames = len(tensors[0])
@@ -77,7 +78,8 @@ def trace_block(config, *tensors, p_valid=1.0, p_ready=1.0, seed=0, max_clocks=2
 
         async def sink(ctx):
             held, clock, quiet = None, 0, 0
-            while quiet < QUIET_CLOCKS:
+            while quiet < QUIET_CLOCKS or any(len(source.passed) < len(source.words)
+                                              for source in sources.values()):
                 ready = int(next(choices))
                 ctx.set(port.ready, ready)
                 *_, valid, payload = await ctx.tick().sample(port.valid, port.payload.as_value())
@@ -105,8 +107,6 @@ def trace_block(config, *tensors, p_valid=1.0, p_ready=1.0, seed=0, max_clocks=2
     for name, trace in sinks.items():
         sim.add_testbench(make_sink(name, trace))
     sim.run()
-    for name, trace in sources.items():
-        assert len(trace.passed) == len(trace.words), f"{name} took {len(trace.passed)} beats"
     assert p_ready == 1.0 or all(trace.stalls for trace in sinks.values()), \
         "an output was never stalled"
     return list(sources.values()), list(sinks.values())

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwgen.model import save_description
 
-__all__ = ["TrainedLayer", "export", "integer_scores"]
+__all__ = ["Activation", "TrainedLayer", "export", "integer_scores"]
 
 WEIGHT_TYPES = {"ternary": "TERNARY", "binary": "BIPOLAR"}
 DESCRIPTION = ("Handwritten digits of the UCI data set in scikit-learn, 8 x 8 pixels of 0 to 15; "
@@ -16,8 +16,29 @@ DESCRIPTION = ("Handwritten digits of the UCI data set in scikit-learn, 8 x 8 pi
 
 
 @dataclass(frozen=True)
+class Activation:
+    """Batch normalization and quantization.
+
+    Parameters
+    ----------
+    gamma, beta, mean, variance, epsilon
+        Normalization of each channel, as in PyTorch.
+    bits, scale
+        Width of the unsigned codes, and the real value of code 1.
+    """
+
+    gamma: np.ndarray
+    beta: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    epsilon: float
+    bits: int
+    scale: float
+
+
+@dataclass(frozen=True)
 class TrainedLayer:
-    """Weights of a layer and, but for the last, its normalization and quantization.
+    """A convolution with its activation or, without one, the dense layer at the end.
 
     Parameters
     ----------
@@ -25,22 +46,12 @@ class TrainedLayer:
         Name of the layer; ``ternary`` or ``binary``.
     weights
         int8, [kernel height, kernel width, in, out] or [in, out].
-    gamma, beta, mean, variance, epsilon
-        Batch normalization of each output channel, as in PyTorch.
-    bits, scale
-        Width of the activation codes, and the real value of code 1. No bits, no activation.
     """
 
     name: str
     kind: str
     weights: np.ndarray
-    gamma: np.ndarray | None = None
-    beta: np.ndarray | None = None
-    mean: np.ndarray | None = None
-    variance: np.ndarray | None = None
-    epsilon: float = 0.0
-    bits: int = 0
-    scale: float = 1.0
+    activation: Activation | None = None
 
 
 def integer_scores(layers: list[TrainedLayer], x: np.ndarray) -> np.ndarray:
@@ -50,7 +61,9 @@ def integer_scores(layers: list[TrainedLayer], x: np.ndarray) -> np.ndarray:
     passed. Shares no code with the training network.
     """
     x, scale = x.astype(np.int64), 1.0
-    for layer in layers[:-1]:
+    for layer in layers:
+        if layer.activation is None:
+            return x.reshape(len(x), -1) @ layer.weights.astype(np.int64)
         frames, height, width, channels = x.shape
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         total = np.zeros((frames, height, width, layer.weights.shape[-1]), np.int64)
@@ -58,13 +71,13 @@ def integer_scores(layers: list[TrainedLayer], x: np.ndarray) -> np.ndarray:
             for column in range(3):
                 total += padded[:, row:row + height, column:column + width] \
                     @ layer.weights[row, column].astype(np.int64)
-        x = _activation(layer, total * scale)
-        scale = layer.scale
+        x = _codes(layer.activation, total * scale)
+        scale = layer.activation.scale
         x = x.reshape(frames, height // 2, 2, width // 2, 2, -1).max(axis=(2, 4))
-    return x.reshape(len(x), -1) @ layers[-1].weights.astype(np.int64)
+    raise ValueError("the last layer must have no activation")
 
 
-def _activation(layer: TrainedLayer, real: np.ndarray) -> np.ndarray:
+def _codes(layer: Activation, real: np.ndarray) -> np.ndarray:
     gain = layer.gamma.astype(float) / np.sqrt(layer.variance.astype(float) + layer.epsilon)
     offset = layer.beta - layer.mean * gain
     real = real * gain + offset
@@ -89,17 +102,18 @@ def export(folder: Path, layers: list[TrainedLayer], x: np.ndarray, labels: np.n
     described: list[dict[str, Any]] = []
     for layer in layers:
         weights = {"weights": layer.weights, "weight_type": WEIGHT_TYPES[layer.kind]}
-        if not layer.bits:
+        norm = layer.activation
+        if norm is None:
             described += [{"name": "flatten", "type": "flatten"},
                           {"name": layer.name, "type": "dense", **weights}]
             continue
         described += [
             {"name": layer.name, "type": "conv2d", **weights, "pad": 1},
-            {"name": f"{layer.name}_norm", "type": "batch_norm", "gamma": layer.gamma,
-             "beta": layer.beta, "mean": layer.mean, "variance": layer.variance,
-             "epsilon": layer.epsilon},
-            {"name": f"{layer.name}_act", "type": "quantize", "output_type": f"UINT{layer.bits}",
-             "scale": layer.scale},
+            {"name": f"{layer.name}_norm", "type": "batch_norm", "gamma": norm.gamma,
+             "beta": norm.beta, "mean": norm.mean, "variance": norm.variance,
+             "epsilon": norm.epsilon},
+            {"name": f"{layer.name}_act", "type": "quantize", "output_type": f"UINT{norm.bits}",
+             "scale": norm.scale},
             {"name": layer.name.replace("conv", "pool"), "type": "max_pool", "kernel": 2},
         ]
     save_description(folder / "model.json", {

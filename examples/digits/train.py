@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from export import TrainedLayer, export, integer_scores
+from export import Activation, TrainedLayer, export, integer_scores
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from torch import Tensor, nn
@@ -210,8 +210,9 @@ def trained_layers(net: DigitsNet) -> list[TrainedLayer]:
         gamma, beta, mean, variance = (
             values.detach().numpy().astype(np.float32)  # as trained, so exact
             for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
-        layers.append(TrainedLayer(name, kind, weights, gamma, beta, mean, variance, norm.eps,
-                                   activation.largest.bit_length(), activation.scale))
+        layers.append(TrainedLayer(name, kind, weights, Activation(
+            gamma, beta, mean, variance, norm.eps, activation.largest.bit_length(),
+            activation.scale)))
     return layers
 
 
@@ -249,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     net = train(train_x, train_labels, options, verbose=True)
     layers = trained_layers(net)
     scores = scores_of(net, test_x)
-    if not np.array_equal(integer_scores(layers, test_x) * layers[-2].scale, scores):
+    if not np.array_equal(integer_scores(layers, test_x) * net.act2.scale, scores):
         print("error: the exported integers differ from the trained network", file=sys.stderr)
         return 1
     export(given.output, layers, test_x, test_labels)

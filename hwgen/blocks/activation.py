@@ -5,6 +5,7 @@ gives the activations ``latency`` clocks later, one group per clock.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -22,7 +23,7 @@ __all__ = ["Activation", "activation_ops"]
 activation_ops = (Bias, Clip, Requantize, Threshold)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation:
     """One elementwise operation on ``channels`` channels, ``lanes`` per clock.
 
@@ -44,24 +45,170 @@ class Activation:
     channels: int
     lanes: int
 
+    @staticmethod
+    def of(op: Op, in_type: NumType, out_type: NumType, channels: int, lanes: int) -> "Activation":
+        """The config that suits an operation."""
+        kind = {Threshold: ThresholdActivation, Requantize: ShiftActivation,
+                Clip: ShiftActivation, Bias: BiasActivation}[type(op)]
+        return kind(op, in_type, out_type, channels, lanes)
+
     @property
     def groups(self) -> int:
         return self.channels // self.lanes
 
+    @property
+    def group_width(self) -> int:
+        """Bits of a channel group's number."""
+        return (self.groups - 1).bit_length()
+
     def compute(self, x: np.ndarray) -> np.ndarray:
         return self.op.compute(x)
 
-    def create(self) -> "ActivationUnit":
-        return {Threshold: ThresholdUnit, Requantize: RequantizeUnit, Clip: RequantizeUnit,
-                Bias: BiasUnit}[type(self.op)](self)
-
     @property
     def latency(self) -> int:
-        return self.create().latency
+        """Clocks from accumulators to activations."""
+        raise NotImplementedError
+
+    def create(self) -> "ActivationUnit":
+        raise NotImplementedError
 
     def estimate(self) -> Resources:
         """LUTs of the comparators, adders and their constants."""
-        return self.create().estimate()
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdActivation(Activation):
+    """Levels reached, by binary search: one comparator per result bit and lane."""
+
+    @cached_property
+    def count(self) -> int:
+        """Levels of a channel."""
+        return self.op.levels.shape[1]
+
+    @property
+    def bits(self) -> int:
+        return self.count.bit_length()
+
+    @cached_property
+    def negate(self) -> np.ndarray:
+        """(channels,): the output falls as x rises."""
+        return np.broadcast_to(self.op.negate, self.channels)
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """(channels, 2**bits - 1) rising levels; those that are never reached fill up the end."""
+        levels = np.broadcast_to(self.op.levels, (self.channels, self.count))
+        # x <= -t is "not x >= 1 - t": a falling channel counts the levels it does not reach.
+        levels = np.where(self.negate[:, None], (1 - levels)[:, ::-1], levels)
+        never = self.in_type.high + 1
+        full = np.full((self.channels, (1 << self.bits) - 1), never, dtype=np.int64)
+        full[:, :self.count] = np.clip(levels, self.in_type.low, never)
+        return full
+
+    @property
+    def compare(self) -> NumType:
+        """Type in which x and levels are compared."""
+        return smallest_type(min(self.in_type.low, -1), self.in_type.high + 1)
+
+    @property
+    def two_clocks(self) -> list[bool]:
+        """For each result bit, whether its constants need a clock of their own."""
+        return [self.group_width + stage > 6 for stage in range(self.bits)]
+
+    @property
+    def latency(self):
+        return self.bits + sum(self.two_clocks) + 1
+
+    def create(self):
+        return ThresholdUnit(self)
+
+    def estimate(self):
+        width, out = self.compare.width, self.out_type.width
+        constants = sum(width * ceil((self.groups << stage) / 64)
+                        for stage in range(self.bits) if self.group_width + stage > 1)
+        lut = self.lanes * (self.bits * ceil(width / 2) + constants + out)
+        return Resources(lut=lut, ff=self.lanes * (width * self.bits + self.bits + out))
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftActivation(Activation):
+    """Requantize, and Clip as its special case that shifts by 0.
+
+    Per-channel shifts become one shift with larger multipliers, which is the same number.
+    """
+
+    @property
+    def shift(self) -> int:
+        return 0 if isinstance(self.op, Clip) else int(self.op.shift.max())
+
+    @property
+    def zero_point(self) -> int:
+        return 0 if isinstance(self.op, Clip) else self.op.zero_point
+
+    @property
+    def rounding(self) -> str:
+        return "floor" if isinstance(self.op, Clip) else self.op.rounding
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Smallest and largest output."""
+        if isinstance(self.op, Clip):
+            return (self.in_type.low if self.op.low is None else self.op.low,
+                    self.in_type.high if self.op.high is None else self.op.high)
+        return self.out_type.low, self.out_type.high
+
+    @cached_property
+    def multiplier(self) -> np.ndarray:
+        """(channels or 1,) factors before the shift."""
+        if isinstance(self.op, Clip):
+            return np.ones(1, dtype=np.int64)
+        return self.op.multiplier << (self.shift - self.op.shift)
+
+    @property
+    def multiplies(self) -> bool:
+        return bool((self.multiplier != 1).any())
+
+    @cached_property
+    def product(self) -> NumType:
+        """Type of x times multiplier, signed."""
+        ends = [int(m) * v for m in self.multiplier
+                for v in (self.in_type.low, self.in_type.high)]
+        return smallest_type(min(*ends, -1), max(ends))
+
+    @property
+    def adds(self) -> bool:
+        """Whether zero point or rounding add something."""
+        return self.zero_point != 0 or (self.shift > 0 and self.rounding != "floor")
+
+    @property
+    def latency(self):
+        return 1 + self.adds + 3 * self.multiplies
+
+    def create(self):
+        return ShiftUnit(self)
+
+    def estimate(self):
+        width = self.product.width
+        lut = self.lanes * (self.adds * width + 2 * self.out_type.width + ceil(width / 4))
+        return Resources(lut=lut, ff=self.lanes * (self.adds * width + self.out_type.width),
+                         dsp=self.lanes * self.multiplies * ceil(self.in_type.width / 24))
+
+
+@dataclass(frozen=True, eq=False)
+class BiasActivation(Activation):
+    """A constant added per channel."""
+
+    @property
+    def latency(self):
+        return 1 + (self.groups > 1)
+
+    def create(self):
+        return BiasUnit(self)
+
+    def estimate(self):
+        return Resources(lut=self.lanes * self.out_type.width * 2,
+                         ff=self.lanes * self.out_type.width)
 
 
 class ActivationUnit(wiring.Component):
@@ -76,8 +223,6 @@ class ActivationUnit(wiring.Component):
         Wire codes of the activations, ``latency`` clocks later.
     """
 
-    latency: int
-
     def __init__(self, config: Activation):
         self.config = config
         super().__init__({"x": In(config.lanes * config.in_type.width),
@@ -91,12 +236,6 @@ class ActivationUnit(wiring.Component):
         if kind.bipolar:
             return Cat(Const(1, 1), ~word).as_signed()  # 1 is 01 = +1, 0 is 11 = -1
         return word.as_signed() if kind.signed else word
-
-    def group_width(self) -> int:
-        return (self.config.groups - 1).bit_length()
-
-    def estimate(self) -> Resources:
-        raise NotImplementedError
 
 
 def _table(m, values: np.ndarray, index: Value, width: int) -> Value:
@@ -121,47 +260,29 @@ class ThresholdUnit(ActivationUnit):
     one for the result's code.
     """
 
-    def __init__(self, config: Activation):
-        super().__init__(config)
-        op = config.op
-        levels = np.broadcast_to(op.levels, (config.channels, op.levels.shape[1]))
-        negate = np.broadcast_to(op.negate, config.channels)
-        # x <= -t is "not x >= 1 - t": a falling channel counts the levels it does not reach.
-        levels = np.where(negate[:, None], (1 - levels)[:, ::-1], levels)
-        self.count = levels.shape[1]
-        self.bits = self.count.bit_length()
-        never = config.in_type.high + 1
-        full = np.full((config.channels, (1 << self.bits) - 1), never, dtype=np.int64)
-        full[:, :self.count] = np.clip(levels, config.in_type.low, never)
-        self.levels, self.negate = full, negate
-        self.compare = smallest_type(min(config.in_type.low, -1), never)
-        self.two_clocks = [self.group_width() + stage > 6 for stage in range(self.bits)]
-        self.latency = self.bits + sum(self.two_clocks) + 1
-
     def elaborate(self, platform):
         m = Module()
         cfg = self.config
         group = self.group if cfg.groups > 1 else Const(0, 0)
-        width = self.compare.width
+        width = cfg.compare.width
         x = [self.lane(n) for n in range(cfg.lanes)]
         found = [Const(0, 0)] * cfg.lanes
-        elapsed = 0
-        for stage in range(self.bits):
-            step = 1 << (self.bits - 1 - stage)
+        for stage in range(cfg.bits):
+            step = 1 << (cfg.bits - 1 - stage)
             next_found, next_x = [], []
             for n in range(cfg.lanes):
                 # levels of this lane, by group and by the bits found so far
-                rows = self.levels[n::cfg.lanes, step - 1::2 * step]
+                rows = cfg.levels[n::cfg.lanes, step - 1::2 * step]
                 constants = rows.T.reshape(-1) if stage else rows[:, 0]
-                index = Cat(group[:self.group_width()], found[n])
-                if self.group_width() and cfg.groups != 1 << self.group_width():
-                    padded = np.zeros((rows.shape[1], 1 << self.group_width()), dtype=np.int64)
+                index = Cat(group[:cfg.group_width], found[n])
+                if cfg.group_width and cfg.groups != 1 << cfg.group_width:
+                    padded = np.zeros((rows.shape[1], 1 << cfg.group_width), dtype=np.int64)
                     padded[:, :cfg.groups] = rows.T
                     constants = padded.reshape(-1)
                 level = _table(m, constants, index, width).as_signed() \
                     if len(constants) > 1 else Const(int(constants[0]), signed(width))
                 operand, known = x[n], found[n]
-                if self.two_clocks[stage]:
+                if cfg.two_clocks[stage]:
                     level = delay(m, level, 1, f"level_{stage}_{n}")
                     operand = delay(m, operand, 1, f"held_{stage}_{n}")
                     known = delay(m, known, 1, f"known_{stage}_{n}") if len(known) else known
@@ -170,26 +291,25 @@ class ThresholdUnit(ActivationUnit):
                 next_found.append(Cat(reached, delay(m, known, 1, f"found_{stage}_{n}"))
                                   if len(known) else reached)
                 next_x.append(delay(m, operand, 1, f"x_{stage}_{n}"))
-            clocks = 1 + self.two_clocks[stage]
+            clocks = 1 + cfg.two_clocks[stage]
             group = delay(m, group, clocks, f"group_{stage}") if len(group) else group
-            elapsed += clocks
             found, x = next_found, next_x
-        low, high = cfg.op.base, cfg.op.base + cfg.op.step * self.count
+        low, high = cfg.op.base, cfg.op.base + cfg.op.step * cfg.count
         out_width = cfg.out_type.width
         for n in range(cfg.lanes):
             count = found[n]
             codes = []
             for negate in (False, True):
-                counts = np.minimum(np.arange(1 << self.bits), self.count)
-                counts = self.count - counts if negate else counts
+                counts = np.minimum(np.arange(1 << cfg.bits), cfg.count)
+                counts = cfg.count - counts if negate else counts
                 codes.append(cfg.out_type.encode(np.clip(cfg.op.base + cfg.op.step * counts,
                                                          min(low, high), max(low, high))))
-            falls = self.negate[n::cfg.lanes]
+            falls = cfg.negate[n::cfg.lanes]
             y = Signal(out_width, name=f"y_{n}", reset_less=True)
             if falls.any() and not falls.all():
                 choice = _table(m, np.concatenate(
-                    [falls, np.zeros((1 << self.group_width()) - len(falls), bool)]),
-                    group[:self.group_width()], 1)
+                    [falls, np.zeros((1 << cfg.group_width) - len(falls), bool)]),
+                    group[:cfg.group_width], 1)
                 value = Mux(choice, _table(m, codes[1], count, out_width),
                             _table(m, codes[0], count, out_width))
             else:
@@ -198,59 +318,31 @@ class ThresholdUnit(ActivationUnit):
             m.d.comb += self.y.word_select(n, out_width).eq(y)
         return m
 
-    def estimate(self) -> Resources:
-        cfg = self.config
-        width, lanes = self.compare.width, cfg.lanes
-        constants = sum(width * max(0, ceil((cfg.groups << stage) / 64)) if
-                        self.group_width() + stage > 1 else 0 for stage in range(self.bits))
-        lut = lanes * (self.bits * ceil(width / 2) + constants + cfg.out_type.width)
-        return Resources(lut=lut, ff=lanes * (width * self.bits + self.bits + cfg.out_type.width))
 
-
-class RequantizeUnit(ActivationUnit):
+class ShiftUnit(ActivationUnit):
     """``clip(zero_point + round(x * multiplier / 2**shift))``; also Clip, which shifts by 0.
 
-    Per-channel shifts become one shift with larger multipliers, which is the same number.
     Latency: 1 clock for the clip, 1 for zero point and rounding where there is one to add, and 3
     for a multiplier other than 1.
     """
 
-    def __init__(self, config: Activation):
-        super().__init__(config)
-        op = config.op
-        if isinstance(op, Clip):
-            self.multiplier = np.ones(1, np.int64)
-            self.shift, self.zero_point, self.rounding = 0, 0, "floor"
-            self.low = config.in_type.low if op.low is None else op.low
-            self.high = config.in_type.high if op.high is None else op.high
-        else:
-            self.shift = int(op.shift.max())
-            self.multiplier = op.multiplier << (self.shift - op.shift)
-            self.zero_point, self.rounding = op.zero_point, op.rounding
-            self.low, self.high = op.out_type.low, op.out_type.high
-        self.multiplies = bool((self.multiplier != 1).any())
-        bounds = [int(m) * v for m in self.multiplier for v in (config.in_type.low,
-                                                                config.in_type.high)]
-        self.product = smallest_type(min(*bounds, -1), max(bounds))
-        self.adds = self.zero_point != 0 or (self.shift > 0 and self.rounding != "floor")
-        self.latency = 1 + self.adds + 3 * self.multiplies
-
     def elaborate(self, platform):
         m = Module()
-        cfg, shift = self.config, self.shift
+        cfg, shift = self.config, self.config.shift
+        low, high = cfg.bounds
         for n in range(cfg.lanes):
             x = self.lane(n)
-            if self.multiplies:
+            if cfg.multiplies:
                 x = self._multiply(m, x, n)
-            if self.adds:
-                rounded = Signal(signed(self.product.width + 2), name=f"rounded_{n}",
+            if cfg.adds:
+                rounded = Signal(signed(cfg.product.width + 2), name=f"rounded_{n}",
                                  reset_less=True)
-                m.d.sync += rounded.eq(x + self._rounding(x) + (self.zero_point << shift))
+                m.d.sync += rounded.eq(x + self._rounding(x) + (cfg.zero_point << shift))
                 x = rounded
             x = x >> shift
             y = Signal(cfg.out_type.width, name=f"y_{n}", reset_less=True)
-            clipped = Mux(x < self.low, self._code(self.low),
-                          Mux(x > self.high, self._code(self.high), self._encode(x)))
+            clipped = Mux(x < low, self._code(low),
+                          Mux(x > high, self._code(high), self._encode(x)))
             m.d.sync += y.eq(clipped)
             m.d.comb += self.y.word_select(n, cfg.out_type.width).eq(y)
         return m
@@ -258,28 +350,31 @@ class RequantizeUnit(ActivationUnit):
     def _multiply(self, m, x: Value, n: int) -> Value:
         """Registered operands, product and output: what a DSP slice holds."""
         cfg = self.config
-        factors = np.broadcast_to(self.multiplier, cfg.channels)[n::cfg.lanes]
+        factors = np.broadcast_to(cfg.multiplier, cfg.channels)[n::cfg.lanes]
         kind = smallest_type(min(int(factors.min()), -1), int(factors.max()))
+        if (factors == factors[0]).all():
+            factors = factors[:1]
         m.submodules[f"multiplier_{n}"] = rom = Rom(kind.encode(factors)[:, None], kind.width,
                                                     "logic", f"multiplier_{n}")
-        m.d.comb += rom.addr.eq(self.group)
+        if len(factors) > 1:
+            m.d.comb += rom.addr.eq(self.group)
         held = delay(m, x, 1, f"x_{n}")
         factor = Signal(signed(kind.width), name=f"factor_{n}")
         m.d.comb += factor.eq(rom.data)
-        product = Signal(signed(self.product.width), name=f"product_{n}", reset_less=True)
+        product = Signal(signed(cfg.product.width), name=f"product_{n}", reset_less=True)
         m.d.sync += product.eq(held * factor)
         return delay(m, product, 1, f"product_{n}")
 
     def _rounding(self, x: Value) -> Value | int:
         """What to add before the shift so that the floor is the rounded value."""
-        shift = self.shift
-        if shift == 0 or self.rounding == "floor":
+        cfg, shift = self.config, self.config.shift
+        if shift == 0 or cfg.rounding == "floor":
             return 0
         half, negative = 1 << (shift - 1), x < 0
         return {"ceil": (1 << shift) - 1, "half_up": half, "half_down": half - 1,
                 "toward_zero": Mux(negative, (1 << shift) - 1, 0),
                 "half_even": half - 1 + x[shift] if shift < len(x) else half - 1 + (x < 0),
-                "half_away": half - negative}[self.rounding]
+                "half_away": half - negative}[cfg.rounding]
 
     def _code(self, value: int) -> int:
         return int(self.config.out_type.encode(value))
@@ -288,19 +383,9 @@ class RequantizeUnit(ActivationUnit):
         kind = self.config.out_type
         return x[1:2] ^ 1 if kind.bipolar else x[:kind.width] if len(x) >= kind.width else x
 
-    def estimate(self) -> Resources:
-        cfg, width = self.config, self.product.width
-        lut = cfg.lanes * (self.adds * width + 2 * cfg.out_type.width + ceil(width / 4))
-        return Resources(lut=lut, ff=cfg.lanes * (self.adds * width + cfg.out_type.width),
-                         dsp=cfg.lanes * self.multiplies * ceil(cfg.in_type.width / 24))
-
 
 class BiasUnit(ActivationUnit):
     """Adds a constant per channel. Latency: 1 clock, 2 with more than one channel group."""
-
-    def __init__(self, config: Activation):
-        super().__init__(config)
-        self.latency = 1 + (config.groups > 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -314,7 +399,3 @@ class BiasUnit(ActivationUnit):
             m.d.sync += total.eq(delay(m, self.lane(n), rom.latency, f"x_{n}") + rom.data)
             m.d.comb += self.y.word_select(n, width).eq(total)
         return m
-
-    def estimate(self) -> Resources:
-        cfg = self.config
-        return Resources(lut=cfg.lanes * cfg.out_type.width * 2, ff=cfg.lanes * cfg.out_type.width)

@@ -26,7 +26,7 @@ def activation_units(activations: Sequence[tuple[Op, NumType]], stream: TensorSt
     """Configs of the units that (operation, output type) pairs need on a stream, in order."""
     kind, units = stream.dtype, []
     for op, out_type in activations:
-        units.append(Activation(op, kind, out_type, stream.channels, stream.lanes))
+        units.append(Activation.of(op, kind, out_type, stream.channels, stream.lanes))
         kind = out_type
     return tuple(units)
 

@@ -182,7 +182,7 @@ class NeuronLayerConfig(Block):
     def activation_units(self) -> list[Activation]:
         kind, units = self.accumulator, []
         for op, out_type in self.activations:
-            units.append(Activation(op, kind, out_type, len(self.bias), self.output.lanes))
+            units.append(Activation.of(op, kind, out_type, len(self.bias), self.output.lanes))
             kind = out_type
         return units
 

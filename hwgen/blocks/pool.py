@@ -142,7 +142,7 @@ class PoolAxisConfig:
             (self.slots + 2) * max(1, self.positions / 64)
         ff = lanes * width + control + self.slots + 4
         ring, bits = Resources(), self.slots * lanes * width
-        style = DelayLine(bits, self.inner).style if bits else "none"
+        style = DelayLine.style_of(bits, self.inner) if bits else "none"
         if style == "register":
             ring = Resources(ff=bits * self.inner)
         elif style == "srl":

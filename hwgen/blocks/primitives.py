@@ -66,12 +66,16 @@ class DelayLine(wiring.Component):
         self.width, self.length = width, length
         super().__init__({"en": In(1), "i": In(width), "o": Out(width)})
 
+    @staticmethod
+    def style_of(width: int, length: int) -> str:
+        """``register``, ``srl``, ``distributed`` or ``block``."""
+        if length <= REGISTER_LENGTH:
+            return "register"
+        return "srl" if length <= SRL_LENGTH else memory_style(width, length - 1)
+
     @property
     def style(self) -> str:
-        """``register``, ``srl``, ``distributed`` or ``block``."""
-        if self.length <= REGISTER_LENGTH:
-            return "register"
-        return "srl" if self.length <= SRL_LENGTH else memory_style(self.width, self.length - 1)
+        return self.style_of(self.width, self.length)
 
     def elaborate(self, platform):
         m = Module()

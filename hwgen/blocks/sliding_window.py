@@ -556,23 +556,23 @@ class WindowShiftConfig(_Window):
 
     def estimate(self, family):
         g, width = self.geometry, self.input.data_width
-        element = DelayLine(width, g.dilation[1] * self.input.beats_per_pixel)
-        row = DelayLine(width, self.row_delay)
         taps = g.area - g.kernel[0]
         lut = 60.0 + (sum(g.pad) > 0) * width
         ff, lutram, bram = 60.0 + width * g.kernel[0], 0.0, 0.0
-        for line, count in ((element, taps), (row, g.kernel[0] - 1)):
-            if line.style == "register":
-                ff += count * width * line.length
-            elif line.style == "srl":
+        for length, count in ((g.dilation[1] * self.input.beats_per_pixel, taps),
+                              (self.row_delay, g.kernel[0] - 1)):
+            style = DelayLine.style_of(width, length)
+            if style == "register":
+                ff += count * width * length
+            elif style == "srl":
                 lutram += count * width
                 ff += count * width
-            elif line.style == "distributed":
-                lutram += count * 4 * -(-width // 3) * -(-line.length // 64)
+            elif style == "distributed":
+                lutram += count * 4 * -(-width // 3) * -(-length // 64)
                 ff += count * (width + 8)
                 lut += count * 10
             else:
-                bram += count * ram_bram36(width, line.length)
+                bram += count * ram_bram36(width, length)
                 lut += count * 14
         return Resources(lut=lut + lutram, lutram=lutram, ff=ff, bram36=bram)
 

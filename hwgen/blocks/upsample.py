@@ -143,7 +143,7 @@ class Upsample(wiring.Component):
         place = Signal(range(depth))
         m.d.comb += [read.addr.eq(place), read.en.eq(get)]
         if pixels * beats == 1:
-            with m.If(get & repeat_end):
+            with m.If(get & contents_end & repeat_end):
                 m.d.sync += place.eq(~place)
         else:
             pixel_place = Signal(range(depth))

@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -195,6 +196,13 @@ def _first_bad(value: Any, good: Callable[[Any], bool], index: tuple[int, ...] =
     return None if good(value) else f"{show(value)} at {list(index)}"
 
 
+def _entry_types(rows: Any, dimensions: int) -> set[type]:
+    """Types of the entries of nested lists; NumPy takes true for 1."""
+    for _ in range(dimensions - 1):
+        rows = chain.from_iterable(rows)
+    return set(map(type, rows))
+
+
 def _int_array(value: Any, info: ValidationInfo) -> np.ndarray:
     array = _reference(value, info)
     if not isinstance(array, (list, tuple, np.ndarray)):
@@ -209,6 +217,8 @@ def _int_array(value: Any, info: ValidationInfo) -> np.ndarray:
         if array.dtype.kind not in "iu" and array.size:
             bad = _first_bad(value, lambda v: is_integer(v) and abs(v) < 1 << 62)
             raise ValueError(f"must be integers of at most 62 bits, found {bad}")
+        if bool in _entry_types(value, array.ndim):
+            raise ValueError(f"must be integers, found {_first_bad(value, is_integer)}")
     if not array.size:
         raise ValueError(f"{_origin(value)}is empty")
     if array.dtype.kind not in "iu":

@@ -188,6 +188,8 @@ field("conv1.weights", [[[[1, 2], [3]]]],
       "net.json: conv1.weights: must be a rectangular array, found rows of unequal length")
 field("conv1.weights", [[[[1, 2], [3, 0.5]]]],
       "net.json: conv1.weights: must be integers of at most 62 bits, found 0.5 at [0, 0, 1, 1]")
+field("conv1.bias", [1, True, 3, 4],
+      "net.json: conv1.bias: must be integers, found true at [1]")
 field("conv1.weights", 3, "net.json: conv1.weights: must be a list of integers or {\"npz\": "
                           "\"key\"}, found 3")
 field("conv1.weights", [], "net.json: conv1.weights: is empty")
@@ -363,8 +365,8 @@ refused("conv2d on real values", [*RELU, {"type": "conv2d", "weight_type": "INT2
                                           "weights": [[[[1], [1]]]]}],
         f"l2.input: 'l1' {UNQUANTIZED}put a quantize or threshold layer in between")
 refused("max_pool on real values", [*RELU, {"type": "max_pool", "kernel": 2}],
-        f"l2.input: 'l1' {UNQUANTIZED}move the quantize or threshold layer in front of the pooling, "
-        "the result is the same")
+        f"l2.input: 'l1' {UNQUANTIZED}move the quantize or threshold layer in front of the "
+        "pooling, the result is the same")
 refused("requantize on real values",
         [*RELU, {"type": "requantize", "output_type": "INT4", "multiplier": 1, "shift": 0}],
         f"l2.input: 'l1' {UNQUANTIZED}use quantize instead")
@@ -389,8 +391,8 @@ refused("conv2d on unequal scales",
         [{"type": "batch_norm", "gamma": [1, "1/2"], "beta": [0, 0], "mean": [0, 0],
           "variance": [1, 1], "epsilon": 0},
          {"type": "conv2d", "weight_type": "INT2", "weights": [[[[1], [1]]]]}],
-        "l1.input: 'l0' has unequal scales, 1 in channel 0 and 1/2 in channel 1; put a quantize layer "
-        "in between")
+        "l1.input: 'l0' has unequal scales, 1 in channel 0 and 1/2 in channel 1; put a quantize "
+        "layer in between")
 refused("padding without a zero",
         [{"type": "batch_norm", "gamma": [1, 1], "beta": [0, 0.5], "mean": [0, 0],
           "variance": [1, 1], "epsilon": 0},
@@ -408,8 +410,8 @@ refused("batch_norm beyond float64",
           "variance": [1, 1e-40], "epsilon": 0}, QUANTIZE],
         "l0.gamma: channel 1: gamma / sqrt(variance + epsilon) is beyond the range of float64")
 refused("max_pool of a negative scale",
-        [{"type": "batch_norm", "gamma": [1, -2], "beta": [0, 0], "mean": [0, 0], "variance": [1, 1],
-          "epsilon": 0}, {"type": "max_pool", "kernel": 2}],
+        [{"type": "batch_norm", "gamma": [1, -2], "beta": [0, 0], "mean": [0, 0],
+          "variance": [1, 1], "epsilon": 0}, {"type": "max_pool", "kernel": 2}],
         "l1.input: 'l0' has a negative scale in channel 1 (-2), so the largest real value is the "
         "smallest integer; put a quantize or threshold layer in between")
 refused("same in an average",
@@ -437,7 +439,8 @@ refused("concat of unequal sizes",
 refused("concat of an unknown tensor", [{"type": "concat", "inputs": ["x", "y"]}],
         "l0.inputs[1]: no tensor 'y'; choose x")
 refused("argmax over two offsets",
-        [{"type": "batch_norm", "gamma": [1, 1], "beta": [0, 1], "mean": [0, 0], "variance": [1, 1]},
+        [{"type": "batch_norm", "gamma": [1, 1], "beta": [0, 1], "mean": [0, 0],
+          "variance": [1, 1]},
          {"type": "argmax"}],
         "l1.input: 'l0' must have one positive scale and one offset for all channels, else the "
         "largest integer is not the largest real value; put a quantize layer in between")
@@ -486,8 +489,8 @@ refused("product beyond int64",
         "multiplier and shift together")
 refused("accumulator beyond 48 bits",
         [{"type": "bias", "values": [(1 << 47) - 1, 0]}, {"type": "add", "inputs": ["l0", "l0"]}],
-        "l1.inputs: sums need 49 bits, at most 48 can be built; narrow the input with a requantize or "
-        "quantize layer")
+        "l1.inputs: sums need 49 bits, at most 48 can be built; narrow the input with a requantize "
+        "or quantize layer")
 refused("upsampling by 0", [{"type": "upsample", "factor": 0}],
         "l0.factor: must be a positive integer or [vertical, horizontal], found 0")
 
