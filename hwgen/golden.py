@@ -48,8 +48,8 @@ def golden(graph: Graph, x: np.ndarray, raw: bool = False, layer: str | None = N
     ModelError
         The input is not one of this model, or there is no such layer.
     """
-    codes = from_user(graph, x, raw)
     part = _part(graph, layer)
+    codes = from_user(graph, x, raw)
     batches = [part.run(batch) for batch in _batches(part, codes)]
     result = np.concatenate(batches) if batches else \
         np.empty((0, *part.tensor(part.output).shape), dtype=np.int64)

@@ -86,12 +86,12 @@ def test_a_board_like_none_gets_the_list():
     ({"static_power_w": None}, "my.yaml: static_power_w: nothing must be a number"),
     ({"family": "xc6"}, 'my.yaml: family: "xc6" is none of xc7 or ecp5'),
     ({"clock": 1}, "my.yaml: clock: is not a field; did you mean clock_mhz?"),
-    ({"qqq": 1}, "my.yaml: qqq: is not a field; the fields are name, vendor, part, family, "
-                 "resources, clock_mhz, oscillator, reset, static_power_w, flow"),
-    ({"part": "xc7z010"}, "my.yaml: part: 'xc7z010' is not a full part number of family xc7; write "
-                          "it with package and speed grade, as xc7z010clg400-1"),
-    ({"flow": "nextpnr-ecp5"}, "my.yaml: flow: nextpnr-ecp5 does not build for family xc7; write "
-                               "vivado"),
+    ({"qqq": 1}, ("my.yaml: qqq: is not a field; the fields are name, vendor, part, family, "
+                  "resources, clock_mhz, oscillator, reset, static_power_w, flow")),
+    ({"part": "xc7z010"}, ("my.yaml: part: 'xc7z010' is not a full part number of family xc7; "
+                           "write it with package and speed grade, as xc7z010clg400-1")),
+    ({"flow": "nextpnr-ecp5"}, ("my.yaml: flow: nextpnr-ecp5 does not build for family xc7; "
+                                "write vivado")),
     ({"vendor": "lattice"}, "my.yaml: vendor: lattice has no family xc7; write xilinx"),
     ({"resources": 3}, "my.yaml: resources: 3 must be a mapping"),
     ({"name": "My Board"}, 'my.yaml: name: "My Board" does not match ^[a-z0-9][a-z0-9._-]*$'),
@@ -109,8 +109,8 @@ def test_a_wrong_field_gets_one_line(tmp_path, change, line):
     ("bram36", 0.25, "my.yaml: resources.bram36: 0.25 must be a multiple of 0.5"),
     ("dsp", -1, "my.yaml: resources.dsp: -1 must be at least 0"),
     ("bram", 3, "my.yaml: resources.bram: is not a field; did you mean bram36?"),
-    ("lutram", 99999, "my.yaml: resources.lutram: 99999 is more than the 17600 of resources.lut, "
-                      "of which it is a part"),
+    ("lutram", 99999, ("my.yaml: resources.lutram: 99999 is more than the 17600 of "
+                       "resources.lut, of which it is a part")),
 ])
 def test_a_wrong_resource_gets_one_line(tmp_path, key, value, line):
     content = good()

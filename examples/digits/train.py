@@ -33,6 +33,7 @@ TEST_SIZE = 360  # images held out
 SPLIT_SEED = 0
 CLASSES = 10
 LARGEST_PIXEL = 15
+LABEL_SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ def train(x: np.ndarray, labels: np.ndarray, options: Options, verbose: bool) ->
         moved = augmented(images, generator)
         for chosen in torch.randperm(len(images), generator=generator).split(options.batch):
             scores = net(moved[chosen])
-            loss = F.cross_entropy(scores * temperature, classes[chosen])
+            loss = F.cross_entropy(scores * temperature, classes[chosen],
+                                   label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

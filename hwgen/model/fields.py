@@ -6,6 +6,7 @@ work; the place is added by :mod:`hwgen.model.problems`.
 """
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -99,10 +100,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def show(value: object) -> str:
-    """A value as in the file, shortened: one line of at most 60 characters."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = " ".join((repr(value) if isinstance(value, str) else str(value)).split())
+    """A value as the file has it, on one line of at most 60 characters; texts in single quotes."""
+    if isinstance(value, str):
+        text = repr(value)
+    elif isinstance(value, (list, tuple, dict, bool, type(None))):
+        text = json.dumps(value, default=str)
+    else:
+        text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 

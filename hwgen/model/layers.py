@@ -378,6 +378,11 @@ def _pool_window(layer: d.MaxPool | d.AveragePool, x: Tensor, line: bool,
     return kernel, stride, pad
 
 
+def _window_field(layer: d.LayerBase) -> str:
+    """Which field to blame for the window's size: a global pooling has only its input."""
+    return "kernel" if "kernel" in type(layer).model_fields else "input"
+
+
 def _max_pool(layer: d.MaxPool | d.GlobalMaxPool, x: Tensor, op: ops.MaxPool) -> Lowered:
     _need_integers(str(layer.input), x, way_out="move the quantize or threshold layer in front of "
                                                 "the pooling, the result is the same")
@@ -386,7 +391,7 @@ def _max_pool(layer: d.MaxPool | d.GlobalMaxPool, x: Tensor, op: ops.MaxPool) ->
             raise Refusal("input", f"{layer.input!r} has a negative scale in channel {c} "
                                    f"({_show(scale)}), so the largest real value is the smallest "
                                    "integer; put a quantize or threshold layer in between")
-    return _make("kernel", op, [x], x.scale, x.offset)
+    return _make(_window_field(layer), op, [x], x.scale, x.offset)
 
 
 @_lower.register
@@ -407,7 +412,7 @@ def _average_pool(layer: d.AveragePool | d.GlobalAveragePool, x: Tensor, op: ops
                              f"{layer.input!r}; use no padding, or quantize with zero_point 0 "
                              "before")
     area = op.kernel[0] * op.kernel[1]
-    return _make("kernel", op, [x], [s / area for s in x.scale], x.offset)
+    return _make(_window_field(layer), op, [x], [s / area for s in x.scale], x.offset)
 
 
 @_lower.register

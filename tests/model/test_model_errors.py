@@ -149,7 +149,7 @@ field("pool1.input", "pool1", "net.json: pool1.input: 'pool1' is this layer itse
 field("norm1.input", "pool1", "net.json: norm1.input: 'pool1' is made later, by layers[3]; a layer "
                               "reads tensors made before it, so move that layer up")
 field("pool1.input", ["act1"], "net.json: pool1.input: must be 1 to 64 letters, digits and "
-                               "underscores and not start with a digit, found ['act1']")
+                               "underscores and not start with a digit, found [\"act1\"]")
 field("act1.input", "conv1", "net.json: norm1: no layer reads its tensor and it is not the output, "
                              "which is 'fc'; remove it or name it in output")
 
@@ -181,7 +181,7 @@ field("conv1.weight_type", "INT3",
 field("conv1.weights", {"npz": "w3"},
       "net.json: conv1.weights: net.npz has no array 'w3'; choose w1, w2")
 field("conv1.weights", {"npy": "w1"},
-      "net.json: conv1.weights: must be a list or {\"npz\": \"key\"}, found {'npy': 'w1'}")
+      "net.json: conv1.weights: must be a list or {\"npz\": \"key\"}, found {\"npy\": \"w1\"}")
 field("conv1.weights", {"npz": "w2"}, "net.json: conv1.weights: must be [kernel height, kernel "
       "width, input channels / groups, output channels], found 2 dimensions [64, 3]")
 field("conv1.weights", [[[[1, 2], [3]]]],
@@ -432,7 +432,7 @@ refused("add of unequal shapes",
         [{"type": "max_pool", "kernel": 2}, {"type": "add", "inputs": ["x", "l0"]}],
         "l1.inputs: shapes differ: 'x' [4, 4, 2], 'l0' [2, 2, 2]")
 refused("add of one tensor", [{"type": "add", "inputs": ["x"]}],
-        "l0.inputs: must have at least 2 entries, found ['x']")
+        "l0.inputs: must have at least 2 entries, found [\"x\"]")
 refused("concat of unequal sizes",
         [{"type": "max_pool", "kernel": 2}, {"type": "concat", "inputs": ["x", "l0"]}],
         "l1.inputs: heights or widths differ: 'x' [4, 4, 2], 'l0' [2, 2, 2]")

@@ -9,9 +9,10 @@ from model_networks import ARRAYS, base
 from hwgen.errors import ModelError
 from hwgen.model import Model
 
-VALUES = [0, 1, -1, 3, 1 << 70, 0.5, 1e300, float("nan"), "x", "", "same", "1/3", "1e999", "BIPOLAR",
-          "INT16", "conv1", "a\nb", None, True, [], [1], [1, 2], [1, 2, 3, 4], [[1, 2], [3]],
-          [[[[1]]]], [[]], [None], [True, 1], ["x", "x"], {}, {"npz": "w1"}, {"npz": 3}]
+VALUES = [0, 1, -1, 3, 1 << 70, 0.5, 1e300, float("nan"), "x", "", "same", "1/3", "1e999",
+          "BIPOLAR", "INT16", "conv1", "a\nb", None, True, [], [1], [1, 2], [1, 2, 3, 4],
+          [[1, 2], [3]], [[[[1]]]], [[]], [None], [True, 1], ["x", "x"], {}, {"npz": "w1"},
+          {"npz": 3}]
 KEYS = ["scale", "pad", "input", "inputs", "bias", "groups", "weight_scale", "stride", "pad_value",
         "output", "labels", "weights_file", "max", "zero_point", "unknown\nfield"]
 
@@ -42,21 +43,22 @@ def mutate(description, rng):
 
 def test_mutated_description_loads_or_gives_lines_with_the_file_name():
     rng = random.Random(2)
-    loaded = refused = 0
-    for _ in range(1500):
+    loaded, refused = 0, []
+    for _ in range(800):
         description = base()
         mutate(description, rng)
         try:
             model = Model.from_parts(description, ARRAYS, "net.json")
         except ModelError as error:
-            refused += 1
-            assert error.problems, description
-            for line in error.problems:
-                assert line.startswith("net.json: "), line
-                assert len(line.splitlines()) == 1, line
+            refused.append(error.problems)
         else:
             loaded += 1
             parts, arrays = model.parts()
             assert Model.from_parts(json.loads(json.dumps(parts)), arrays) == model
     assert loaded > 20
-    assert refused > 1000
+    assert len(refused) > 500
+    for problems in refused:
+        assert problems
+        for line in problems:
+            assert line.startswith("net.json: "), line
+            assert len(line.splitlines()) == 1, line

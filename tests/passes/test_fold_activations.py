@@ -55,7 +55,7 @@ def dense(outputs, inputs=4, seed=0):
     return Conv(weights, int_type(3), np.zeros(outputs))
 
 
-@few(300)
+@few(200)
 @given(chains())
 def test_a_chain_gives_the_same_for_every_input(chain):
     graph, x = chain
@@ -233,9 +233,9 @@ def test_512_channels_of_255_levels_take_less_than_a_second():
     norm = BatchNorm(*(tuple(F(float(v)) for v in rng.normal(0, s, 512)) for s in (.01, 1)))
     graph = GraphBuilder((1, 1, 512), int_type(20)).add("bn", norm).add("relu", RELU) \
         .add("act", Quantize(uint_type(8), F(1, 200))).build()
-    start = time.perf_counter()
+    start = time.process_time()
     result = fold_activations(graph)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     levels = result.node("act").op.levels
     assert levels.shape == (512, 255)
     # Both sides of 4 levels of each channel.

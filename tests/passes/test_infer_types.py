@@ -13,10 +13,10 @@ from hwgen.types import int_type, uint_type
 from tests.graphs import GraphBuilder
 
 
-def widened(graph, dtype=int_type(40)):
+def widened(graph):
     """The graph with every integer tensor declared far too wide."""
     return graph.with_nodes(
-        n if n.output.dtype == REAL else replace(n, output=replace(n.output, dtype=dtype))
+        n if n.output.dtype == REAL else replace(n, output=replace(n.output, dtype=int_type(40)))
         for n in graph.nodes)
 
 

@@ -1,7 +1,5 @@
 """`simulate`: packing, results, clocks, stalls, contract checks and the cache."""
 
-import json
-
 import numpy as np
 import pytest
 from sim_designs import (
@@ -197,10 +195,3 @@ def test_verilog_that_does_not_compile_names_the_line(changed_copy):
     with pytest.raises(HwgenError, match=r"Verilator failed: %Error: hwgen_top\.v:\d+:\d+: syntax"):
         simulate(changed_copy, random_frames(BYTES, 1, BENIGN))
     assert "syntax error" in (changed_copy / "sim" / "simulate.log").read_text()
-
-
-def test_a_changed_source_is_compiled_again(changed_copy):
-    from hwgen import simulate as module
-    design = Design.load(changed_copy)
-    assert json.loads((changed_copy / "design.json").read_text())["model"] == "small"
-    assert module.Design.load(changed_copy) == design

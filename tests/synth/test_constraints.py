@@ -70,16 +70,14 @@ def test_the_vivado_script_runs_in_order_and_finds_its_files(tmp_path):
     folder = tmp_path / "with space"
     folder.mkdir()
     _, script = write_constraints(folder, write_design(folder), XC7)
-    commands = ("read_verilog read_mem read_xdc synth_design opt_design place_design "
-                "phys_opt_design route_design write_checkpoint report_utilization "
-                "report_timing_summary report_power").split()
+    commands = ["synth_design", "opt_design", "place_design", "phys_opt_design", "route_design",
+                "write_checkpoint", "report_utilization", "report_timing_summary", "report_power"]
     stubs = "".join(f'proc {name} args {{ puts "{name} $args" }}\n' for name in commands)
     stubs += "proc get_timing_paths args { return p }\nproc get_property args { return 0.5 }\n"
     # Files must be there, from the folder that the script went to.
-    stubs += ("proc read_verilog files { foreach f $files { puts $f; if {![file exists $f]} "
-              "{ error $f } } }\n")
-    stubs += "proc read_mem files { foreach f $files { puts $f; if {![file exists $f]} " \
-             "{ error $f } } }\n"
+    for name in ("read_verilog", "read_mem"):
+        stubs += (f"proc {name} files {{ foreach f $files {{ puts $f\n"
+                  "if {![file exists $f]} { error $f } } }\n")
     stubs += "proc read_xdc file { if {![file exists $file]} { error $file } }\n"
     (tmp_path / "run.tcl").write_text(stubs + f"source {{{script}}}\n")
     result = subprocess.run(["tclsh", "run.tcl"], cwd=tmp_path, text=True, capture_output=True,
@@ -107,8 +105,8 @@ def test_the_ecp5_script_calls_its_tools_where_their_files_are(tmp_path):
                                  "NEXTPNR": str(tool), "ECPPACK": str(tool)})
     yosys, nextpnr, ecppack = (line.split("|")[:-1] for line in result.stdout.splitlines())
     assert yosys == ["rtl", "-q", "-l", "../ecp5/yosys.log", "-p",
-                     "read_verilog -sv hwgen_top.v counter_a.v counter_b.v rom.v; "
-                     "synth_ecp5 -top hwgen_top -json ../ecp5/hwgen_top.json"]
+                     ("read_verilog -sv hwgen_top.v counter_a.v counter_b.v rom.v; "
+                      "synth_ecp5 -top hwgen_top -json ../ecp5/hwgen_top.json")]
     assert nextpnr[:6] == ["ecp5", "--85k", "--package", "CABGA381", "--speed", "6"]
     assert nextpnr[nextpnr.index("--lpf") + 1] == "../constraints/hwgen_top.lpf"
     assert ecppack == ["ecp5", "--compress", "hwgen_top.config", "hwgen_top.bit"]
