@@ -131,8 +131,8 @@ class Design:
         if found != FORMAT:
             raise ToolError(f"{file}: format is {found!r}, expected {FORMAT!r}")
         if data.get("version") != VERSION:
-            raise ToolError(f"{file}: version is {data.get('version')!r}, this hwgen reads {VERSION}; "
-                            "build the design again")
+            raise ToolError(f"{file}: version is {data.get('version')!r}, this hwgen reads "
+                            f"{VERSION}; build the design again")
         try:
             return cls._from_dict(data)
         except KeyError as error:

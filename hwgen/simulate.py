@@ -138,7 +138,8 @@ def run_raw(folder: Path | str, design: Design, x: np.ndarray, *, stall: float =
         if wave is not None:
             options["wave"] = Path(wave).resolve()
         for n, tap in enumerate(tapped):
-            options |= {f"tap{n}": Path(work, f"tap{n}.bin"), f"tap{n}-bytes": beat_bytes(tap.stream)}
+            options |= {f"tap{n}": Path(work, f"tap{n}.bin"),
+                        f"tap{n}-bytes": beat_bytes(tap.stream)}
         command = [str(program), *(str(word) for name, value in options.items()
                                    for word in (f"--{name}", value))]
         frames, total, error = _execute(command, root / "rtl", Path(work, "stderr"),
@@ -239,7 +240,8 @@ def write_beats(file: Path, stream: TensorStream, x: np.ndarray) -> None:
 
 def read_beats(file: Path, stream: TensorStream) -> np.ndarray:
     """Frames of a file of beats; a last frame that is not whole is left out."""
-    frame_bytes = stream.beats * beat_bytes(stream)
+    size = beat_bytes(stream)
+    frame_bytes = stream.beats * size
     frames = file.stat().st_size // frame_bytes
     values = np.empty((frames, *stream.shape), dtype=np.int64)
     step = _frames_at_a_time(stream)
@@ -247,7 +249,7 @@ def read_beats(file: Path, stream: TensorStream) -> np.ndarray:
         for start in range(0, frames, step):
             count = min(step, frames - start)
             beats = np.frombuffer(data.read(count * frame_bytes), dtype=np.uint8)
-            values[start:start + count] = unpack_beats(stream, beats.reshape(-1, beat_bytes(stream)))
+            values[start:start + count] = unpack_beats(stream, beats.reshape(-1, size))
     return values
 
 
@@ -297,9 +299,11 @@ def _compiled(root: Path, design: Design, *, wave: bool, taps: bool) -> Path:
             verilog_names.append("hwgen_taps.v")
         log = root / "sim" / f"{kind}.log"
         environment = verilator.environment()
-        run_logged("Verilator", verilator.command(*verilog, "--Mdir", ".", "-o", "simulator", "harness.cpp",
+        run_logged("Verilator",
+                   verilator.command(*verilog, "--Mdir", ".", "-o", "simulator", "harness.cpp",
                                      *verilog_names), work, environment, log)
-        run_logged("the C++ compiler", [verilator.tools.make, "-f", f"V{top}.mk", "-j", "2", *make], work,
+        run_logged("the C++ compiler",
+                   [verilator.tools.make, "-f", f"V{top}.mk", "-j", "2", *make], work,
                    environment, log, append=True)
         for old in (root / "sim").glob(f"{kind}-????????????????"):
             old.unlink()

@@ -203,8 +203,8 @@ def _run_logged(command: list[str], cwd: Path, environment: dict[str, str], log:
                 progress: Path, on_progress: Progress | None) -> int:
     """Exit status of the bench; hands its progress on while it runs."""
     with open(log, "wb") as out, \
-            subprocess.Popen(command, cwd=cwd, env=environment, stdout=out, stdin=subprocess.DEVNULL,
-                             stderr=subprocess.STDOUT) as process:
+            subprocess.Popen(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL,
+                             stdout=out, stderr=subprocess.STDOUT) as process:
         while process.poll() is None:
             time.sleep(0.05)
             if on_progress and progress.is_file():

@@ -67,6 +67,8 @@ class Verilator:
         cxx = " ".join(self.tools.cxx)
         return [f"CXX={cxx}", f"LINK={cxx}", f"AR={shutil.which('ar') or 'ar'}",
                 f"PERL={self.tools.perl}", f"PYTHON3={sys.executable}",
+                # The wheel was configured without it, and so can not use its precompiled headers.
+                "CFG_CXXFLAGS_PCH_I=-include",
                 f"OPT_FAST={design}", "OPT_SLOW=-O0", f"OPT_GLOBAL={runtime}"]
 
 

@@ -173,7 +173,8 @@ def test_a_misplaced_last_is_reported(tricky_folder, at, found):
 
 
 @pytest.mark.parametrize("x, message", [
-    (np.zeros((2, 4, 4, 1), int), r"x: input has shape \[2, 4, 4, 1\], expected \[frames, 4, 3, 1\]"),
+    (np.zeros((2, 4, 4, 1), int),
+     r"x: input has shape \[2, 4, 4, 1\], expected \[frames, 4, 3, 1\]"),
     (np.zeros((0, 4, 3, 1), int), r"with one frame or more"),
     (np.full((1, 4, 3, 1), 256), r"x: value 256 is not a UINT8 \(0\.\.255\)"),
     (np.zeros((1, 4, 3, 1)), r"x: input has type float64, expected integers"),

@@ -58,7 +58,8 @@ def fake_verilator(folder: Path, version: str) -> None:
     (folder / "root" / "include").mkdir(parents=True)
     (folder / "root" / "include" / "verilated.mk").touch()
     program = folder / "verilator"
-    program.write_text(f"#!/bin/sh\ncase $1 in\n--version) echo 'Verilator {version} 2024-01-01';;\n"
+    program.write_text("#!/bin/sh\ncase $1 in\n"
+                       f"--version) echo 'Verilator {version} 2024-01-01';;\n"
                        f"--getenv) echo {folder / 'root'};;\nesac\n")
     program.chmod(0o755)
 
@@ -102,5 +103,9 @@ def test_lint_of_a_waived_rule_is_silent(tmp_path):
 
 def test_lint_of_a_build_folder_reads_its_sources(tmp_path):
     tricky(tmp_path / "design")
-    assert any("hwgen_top.v" in message
-               for message in lint(tmp_path / "design", data_folder("sim") / "lint.vlt"))
+    assert lint(tmp_path / "design", data_folder("sim") / "lint.vlt") == []
+    file = tmp_path / "design" / "rtl" / "hwgen_top.v"
+    file.write_text(file.read_text().replace("reg valid,", "wire [9:0] wide = held;\n  reg valid,"))
+    message, = lint(tmp_path / "design", data_folder("sim") / "lint.vlt")
+    assert "WIDTHEXPAND" in message
+    assert "hwgen_top.v" in message

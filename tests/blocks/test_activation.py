@@ -1,0 +1,151 @@
+"""Activation units, run behind an Elementwise block on every value that their input can have."""
+
+import numpy as np
+import pytest
+
+from hwgen.blocks.activation import Activation
+from hwgen.blocks.elementwise import ElementwiseConfig
+from hwgen.ops import ROUNDINGS, Bias, Clip, Requantize, Threshold
+from hwgen.streams import TensorStream
+from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
+from tests.streams import check_block
+
+
+def check_all_values(op, in_type, out_type, channels=1, lanes=1, values=None):
+    """Every value of the input type (or those given) in every channel, at predicted clocks."""
+    if values is None:
+        values = np.arange(in_type.low, in_type.high + 1)
+        values = values[in_type.contains(values)]
+    frame = np.repeat(np.asarray(values), channels).reshape(1, 1, -1, channels)
+    stream = TensorStream(in_type, frame.shape[1:], lanes)
+    config = ElementwiseConfig(stream, ((op, out_type),), fifo_depth=32)
+    check_block(config, tensors=[frame], stalls=((1.0, 1.0),))
+
+
+# Threshold.
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_threshold_counts_levels(count):
+    levels = np.sort(np.random.default_rng(count).choice(np.arange(-15, 16), count, replace=False))
+    check_all_values(Threshold(levels[None], [False], uint_type(4)), int_type(5), uint_type(4))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("negate", [[False] * 4, [True] * 4, [False, True, True, False]])
+def test_threshold_has_levels_and_direction_per_channel(negate, lanes):
+    levels = [[-16, -3, 2], [-1, 0, 15], [4, 4, 4], [-9, -8, 7]]
+    check_all_values(Threshold(levels, negate, uint_type(2)), int_type(5), uint_type(2), 4, lanes)
+
+
+@pytest.mark.parametrize("channels, lanes", [(3, 1), (6, 2), (5, 5), (5, 1)])
+def test_threshold_of_any_number_of_groups(channels, lanes):
+    rng = np.random.default_rng(channels)
+    levels = np.sort(rng.integers(-8, 9, (channels, 3)), axis=1)
+    op = Threshold(levels, rng.random(channels) < 0.5, uint_type(2))
+    check_all_values(op, int_type(4), uint_type(2), channels, lanes)
+
+
+@pytest.mark.parametrize("negate", [False, True])
+@pytest.mark.parametrize("level", [-1000, -9, -8, -7, 0, 7, 8, 9, 1000])
+def test_levels_beyond_the_input_are_always_or_never_reached(level, negate):
+    op = Threshold([[level]], [negate], BIPOLAR, -1, 2)
+    check_all_values(op, int_type(4), BIPOLAR)
+
+
+@pytest.mark.parametrize("kind", [BIPOLAR, TERNARY, uint_type(1), uint_type(5), int_type(2)])
+def test_threshold_takes_every_type(kind):
+    check_all_values(Threshold([[0, 1]], [False], uint_type(2)), kind, uint_type(2))
+    check_all_values(Threshold([[0, 1]], [True], uint_type(2)), kind, uint_type(2))
+
+
+@pytest.mark.parametrize("negate", [False, True])
+@pytest.mark.parametrize("out_type, base, step, count", [
+    (BIPOLAR, -1, 2, 1), (TERNARY, -1, 1, 2), (int_type(4), -8, 5, 3), (int_type(4), 7, -3, 4)])
+def test_threshold_gives_base_and_steps(out_type, base, step, count, negate):
+    levels = np.arange(count)[None] * 3 - 4
+    check_all_values(Threshold(levels, [negate], out_type, base, step), int_type(5), out_type)
+
+
+def test_threshold_of_more_groups_than_a_lut_selects():
+    rng = np.random.default_rng(3)
+    levels = np.sort(rng.integers(-40, 41, (67, 3)), axis=1)
+    op = Threshold(levels, rng.random(67) < 0.5, uint_type(2))
+    unit = Activation.of(op, int_type(6), uint_type(2), 67, 1)
+    assert unit.latency == 2 * 2 + 1  # both bits' constants take a clock of their own
+    check_all_values(op, int_type(6), uint_type(2), 67, 1, values=[-32, -7, 0, 6, 31])
+
+
+# Requantize and clip.
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("multiplier, shift", [(1, 0), (1, 1), (1, 3), (3, 2), (-5, 3), (7, 0),
+                                               (1, 9)])
+def test_requantize_rounds_in_every_mode(multiplier, shift, rounding):
+    op = Requantize([multiplier], [shift], 0, rounding, int_type(4))
+    check_all_values(op, int_type(6), int_type(4))
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_requantize_of_unsigned_values_rounds_in_every_mode(rounding):
+    op = Requantize([3], [3], -4, rounding, int_type(4))
+    check_all_values(op, uint_type(5), int_type(4))
+
+
+@pytest.mark.parametrize("zero_point", [-5, 1, 100])
+@pytest.mark.parametrize("out_type", [int_type(3), uint_type(3), TERNARY, int_type(9)])
+def test_requantize_adds_the_zero_point_and_saturates(out_type, zero_point):
+    op = Requantize([3], [1], zero_point, "half_even", out_type)
+    check_all_values(op, int_type(5), out_type)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_requantize_scales_each_channel(lanes):
+    op = Requantize([3, -7, 0, 12], [0, 4, 2, 3], 2, "half_away", int_type(5))
+    check_all_values(op, int_type(5), int_type(5), 4, lanes)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 9])
+@pytest.mark.parametrize("zero_point", [-100, 100])
+def test_requantize_of_a_large_zero_point_stays_exact(zero_point, shift):
+    op = Requantize([1], [shift], zero_point, "half_even", int_type(8))
+    check_all_values(op, int_type(5), int_type(8))
+
+
+def test_requantize_of_wide_accumulators():
+    kind = int_type(24)
+    op = Requantize([12345, -32768], [20, 24], 3, "half_even", int_type(8))
+    rng = np.random.default_rng(0)
+    values = [kind.low, kind.high, 0, 1, -1, *rng.integers(kind.low, kind.high, 60)]
+    check_all_values(op, kind, int_type(8), 2, 1, values)
+
+
+@pytest.mark.parametrize("low, high", [(0, None), (None, 3), (0, 6), (-3, -1), (5, 30), (-40, -20),
+                                       (20, 40)])
+@pytest.mark.parametrize("kind", [int_type(5), uint_type(4), BIPOLAR, TERNARY])
+def test_clip_clamps_every_type(kind, low, high):
+    op = Clip(low, high)
+    out_type = op.result_type((kind,), ((1, 1, 1),))
+    check_all_values(op, kind, out_type)
+
+
+# Bias.
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("kind", [int_type(4), uint_type(4), BIPOLAR, TERNARY])
+def test_bias_adds_a_number_per_channel(kind, lanes):
+    op = Bias(np.array([0, -9, 5, 16]))
+    check_all_values(op, kind, op.result_type((kind,), ((1, 1, 4),)), 4, lanes)
+
+
+def test_bias_of_non_negative_sums_is_unsigned():
+    op = Bias(np.array([8]))
+    assert op.result_type((int_type(4),), ((1, 1, 1),)) == uint_type(4)
+    check_all_values(op, int_type(4), uint_type(4))
+
+
+def test_estimates_grow_with_lanes_and_levels():
+    def lut(levels, lanes):
+        op = Threshold(np.arange(levels)[None], [False], uint_type(4))
+        return Activation.of(op, int_type(8), uint_type(4), 4, lanes).estimate().lut
+
+    assert lut(3, 1) < lut(15, 1) < lut(15, 4)

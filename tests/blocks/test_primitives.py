@@ -1,0 +1,218 @@
+# amaranth: UnusedElaboratable=no
+from math import ceil
+
+import numpy as np
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data
+from amaranth.sim import Simulator
+
+from hwgen.blocks.primitives import (
+    DelayLine,
+    Export,
+    Rom,
+    StreamFifo,
+    delay,
+    memory_style,
+    ram_bram36,
+    rom_tiling,
+)
+
+
+BYTE = data.StructLayout({"byte": 8})
+
+
+def simulate(dut, bench):
+    m = Module()
+    m.submodules.dut = dut
+    m.d.sync += Signal(name="clocked").eq(0)  # a clock for parts without registers
+    sim = Simulator(m)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+
+
+# Delay.
+
+@pytest.mark.parametrize("clocks", [0, 1, 3])
+def test_delay_gives_the_value_of_clocks_ago(clocks):
+    m, value = Module(), Signal(8)
+    late = delay(m, value, clocks, "late")
+    seen = []
+
+    async def bench(ctx):
+        for n in range(1, 20):
+            ctx.set(value, n)
+            seen.append(ctx.get(late))
+            await ctx.tick()
+
+    simulate(m, bench)
+    assert seen == [max(0, n - clocks) for n in range(1, 20)]
+
+
+# DelayLine.
+
+@pytest.mark.parametrize("width, length, style", [
+    (4, 1, "register"), (4, 2, "register"), (4, 3, "srl"), (4, 33, "srl"),
+    (4, 34, "distributed"), (5, 66, "distributed"), (64, 130, "block")])
+@pytest.mark.parametrize("p_step", [1.0, 0.6])
+def test_delay_line_gives_the_word_of_length_steps_ago(width, length, style, p_step):
+    dut = DelayLine(width, length)
+    assert dut.style == style
+    rng = np.random.default_rng(length)
+    history, wrong = [0] * length, []
+
+    async def bench(ctx):
+        for _ in range(3 * length + 20):
+            word, step = int(rng.integers(1 << min(width, 62))), int(rng.random() < p_step)
+            ctx.set(dut.i, word)
+            ctx.set(dut.en, step)
+            if ctx.get(dut.o) != history[-length]:
+                wrong.append(len(history))
+            await ctx.tick()
+            if step:
+                history.append(word)
+
+    simulate(dut, bench)
+    assert not wrong
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 40])
+def test_a_loop_around_a_delay_line_is_a_ring_of_length_words(length):
+    m = Module()
+    m.submodules.line = line = DelayLine(16, length)
+    m.d.comb += [line.en.eq(1), line.i.eq(line.o + 1)]
+    seen = []
+
+    async def bench(ctx):
+        for _ in range(4 * length):
+            seen.append(ctx.get(line.o))
+            await ctx.tick()
+
+    simulate(m, bench)
+    assert seen == [n // length for n in range(4 * length)]
+
+
+# StreamFifo.
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 9, 40])
+def test_fifo_handshakes_are_registered(depth):
+    dut = StreamFifo(BYTE, depth)
+
+    async def bench(ctx):
+        for n in range(4 * depth):
+            ctx.set(dut.o.ready, 0)
+            before = ctx.get(dut.i.ready)
+            ctx.set(dut.o.ready, 1)
+            assert ctx.get(dut.i.ready) == before
+            ctx.set(dut.o.ready, n > 2 * depth)
+            ctx.set(dut.i.valid, 0)
+            offered = ctx.get(dut.o.valid)
+            ctx.set(dut.i.valid, 1)
+            assert ctx.get(dut.o.valid) == offered
+            await ctx.tick()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 9, 40])
+def test_fifo_latency_is_as_documented(depth):
+    dut = StreamFifo(BYTE, depth)
+    clocks = 0
+
+    async def bench(ctx):
+        nonlocal clocks
+        ctx.set(dut.i.valid, 1)
+        ctx.set(dut.i.payload.byte, 77)
+        while not ctx.get(dut.o.valid):
+            assert ctx.get(dut.i.ready)
+            await ctx.tick()
+            ctx.set(dut.i.valid, 0)
+            clocks += 1
+        assert ctx.get(dut.o.payload.byte) == 77
+
+    simulate(dut, bench)
+    assert clocks == StreamFifo.latency_of(depth)
+
+
+def test_fifo_depth_below_two_is_refused():
+    with pytest.raises(ValueError, match=r"^depth \(1\) must be at least 2$"):
+        StreamFifo(BYTE, 1)
+
+
+# Rom.
+
+def read_all(dut, addresses):
+    """Words read with a new address each clock."""
+    seen = []
+
+    async def bench(ctx):
+        for address in [*addresses, *[0] * dut.latency]:
+            ctx.set(dut.addr, address)
+            seen.append(ctx.get(dut.data))
+            await ctx.tick()
+
+    simulate(dut, bench)
+    return seen[dut.latency:]
+
+
+@pytest.mark.parametrize("style", ["logic", "block"])
+@pytest.mark.parametrize("depth, fields, width", [(1, 3, 4), (2, 1, 1), (5, 3, 3), (64, 4, 9),
+                                                  (100, 90, 1)])
+def test_rom_data_follow_the_address_after_latency_clocks(depth, fields, width, style):
+    codes = np.random.default_rng(depth).integers(0, 1 << width, (depth, fields))
+    dut = Rom(codes, width, style, "weights")
+    assert dut.latency == (0 if depth == 1 else {"logic": 1, "block": 2}[style])
+    expected = [sum(int(c) << n * width for n, c in enumerate(row)) for row in codes]
+    addresses = [*range(depth), *np.random.default_rng(0).integers(0, depth, 30).tolist()]
+    assert read_all(dut, addresses) == [expected[a] for a in addresses]
+
+
+@pytest.mark.parametrize("depth, rows, latency", [(33000, 3, 3), (65537, 5, 4)])
+def test_rom_of_several_rows_of_block_ram_chooses_the_row(depth, rows, latency):
+    codes = np.random.default_rng(1).integers(0, 2, (depth, 1))
+    dut = Rom(codes, 1, "block", "weights")
+    assert rom_tiling(1, depth)[1] == rows
+    assert dut.latency == latency
+    addresses = np.random.default_rng(2).integers(0, depth, 300).tolist() + [0, depth - 1]
+    assert read_all(dut, addresses) == codes[addresses, 0].tolist()
+
+
+def test_exported_rom_leaves_its_contents_in_files():
+    codes = np.random.default_rng(4).integers(0, 16, (300, 30))  # 120 bits: 2 columns of tiles
+    dut = Rom(codes, 4, "block", "weights")
+    columns, rows, width, depth = rom_tiling(120, 300)
+    platform = Export("conv1")
+    rtlil.convert(dut, platform=platform)
+    assert sorted(platform.memories) == [f"conv1_weights_0_{n}.mem" for n in range(columns)]
+    assert rows == 1
+    assert columns > 1
+    for address, word in enumerate(dut.words()):
+        parts = [int(platform.memories[f"conv1_weights_0_{n}.mem"][address], 16)
+                 for n in range(columns)]
+        assert sum(part << n * width for n, part in enumerate(parts)) == word
+
+
+# Choice of memories.
+
+def test_deep_memories_are_block_ram():
+    assert memory_style(8, 32) == "distributed"
+    assert memory_style(100, 64) == "distributed"
+    assert memory_style(48, 65) == "block"
+    assert memory_style(3, 512) == "distributed"
+    assert memory_style(3, 2048) == "block"
+
+
+@pytest.mark.parametrize("width, depth, blocks", [
+    (36, 512, 0.5), (37, 512, 1.0), (36, 513, 1.0), (1, 16384, 0.5), (18, 1024, 0.5), (9, 4096, 1.0)])
+def test_block_rams_of_a_dual_port_memory(width, depth, blocks):
+    assert ram_bram36(width, depth) == blocks
+
+
+@pytest.mark.parametrize("width", [1, 7, 36, 100])
+@pytest.mark.parametrize("depth", [10, 1000, 5000])
+def test_tiles_cover_the_memory(width, depth):
+    columns, rows, tile_width, tile_depth = rom_tiling(width, depth)
+    assert columns == ceil(width / tile_width)
+    assert rows == ceil(depth / tile_depth)
