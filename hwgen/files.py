@@ -1,13 +1,38 @@
-"""Data folders of the project: beside the package in a checkout, inside it in an installed wheel."""
+"""Files: the project's data folders, and arrays written whole or not at all."""
 
+import os
+import tempfile
 from pathlib import Path
 
-__all__ = ["data_folder"]
+import numpy as np
+
+from .errors import HwgenError
+
+__all__ = ["data_folder", "save_array"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_folder(name: str) -> Path:
-    """Folder ``rtl_templates``, ``sim``, ``boards`` or ``examples``."""
+    """Folder ``rtl_templates``, ``sim``, ``boards`` or ``examples``.
+
+    It lies beside the package in a checkout, and inside it in an installed wheel.
+    """
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an ``.npy`` file; an old file of that name stays whole until the new one is."""
+    try:
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise HwgenError(f"{path}: can't be written: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.save(file, array)
+        os.chmod(draft, 0o644)  # mkstemp lets only its owner read
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise

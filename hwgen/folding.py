@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 
-from .errors import BoardError, ModelError
+from .errors import ModelError
 from .lower import Folding, Option, Plan
 from .resources import Resources
 

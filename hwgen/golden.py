@@ -17,7 +17,7 @@ from .ops import REAL, Clamp, Quantize, RealThreshold
 from .passes import run_pipeline
 from .passes.rewrite import prune
 
-__all__ = ["from_user", "golden", "load_input", "model_output"]
+__all__ = ["from_user", "golden", "golden_of_integers", "load_input", "model_output"]
 
 TOLERANCE = 1e-3  # of a step: what float32 input may be off by
 BATCH_ELEMENTS = 1 << 22  # of the largest tensor, at a time
@@ -48,12 +48,13 @@ def golden(graph: Graph, x: np.ndarray, raw: bool = False, layer: str | None = N
     ModelError
         The input is not one of this model, or there is no such layer.
     """
-    part = _part(graph, layer)
-    codes = from_user(graph, x, raw)
-    batches = [part.run(batch) for batch in _batches(part, codes)]
-    result = np.concatenate(batches) if batches else \
-        np.empty((0, *part.tensor(part.output).shape), dtype=np.int64)
-    return model_output(part, result, raw)
+    return _run(_part(graph, layer), from_user(graph, x, raw), raw)
+
+
+def golden_of_integers(graph: Graph, codes: np.ndarray, raw: bool = False,
+                       layer: str | None = None) -> np.ndarray:
+    """Like :func:`golden`, for input integers (frames, H, W, C), as :func:`load_input` gives."""
+    return _run(_part(graph, layer), codes, raw)
 
 
 def load_input(graph: Graph, path: str | Path, raw: bool = False) -> np.ndarray:
@@ -174,6 +175,13 @@ def _part(graph: Graph, layer: str | None) -> Graph:
     close = get_close_matches(layer, names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
     raise ModelError(f"{layer}: no layer has this name; {hint}")
+
+
+def _run(part: Graph, codes: np.ndarray, raw: bool) -> np.ndarray:
+    batches = [part.run(batch) for batch in _batches(part, codes)]
+    result = np.concatenate(batches) if batches else \
+        np.empty((0, *part.tensor(part.output).shape), dtype=np.int64)
+    return model_output(part, result, raw)
 
 
 def _folded(graph: Graph) -> Graph:

@@ -16,14 +16,13 @@ import numpy as np
 from .blocks.block import Block
 from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
-from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.primitives import memory_style
 from .blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
 from .hardware import INPUT, HwGraph, HwNode, Source
 
 __all__ = ["Timing", "size_buffers"]
 
-FIFO_LATENCY = 2
+FIFO_LATENCY = 2  # of most; an earlier beat of a shallow FIFO only waits
 MOST_BEATS = 6_000_000  # of the busiest stream; fewer frames are looked at beyond
 
 
@@ -56,29 +55,38 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
     busiest = max([hardware.input.beats] + [n.block.output.beats for n in hardware.nodes])
     frames = 3 if busiest * 3 <= MOST_BEATS else 2
     for _ in range(8):
-        run = _Run(hardware, interval, frames)
+        run = _Run(hardware, interval, frames, FIFO_LATENCY)
         if run.interval <= interval:
             break
         interval = run.interval  # a rigid pair of blocks is slower than each of the two
     depths = run.depths()
     sized = _with_sizes(hardware, run, depths)
-    return sized, Timing(interval, _Run(hardware, 0, 1).latency, depths)
+    return sized, Timing(interval, _Run(sized, 0, 1, 0).latency, depths)
 
 
 class _Run:
     """Clocks of all beats of some frames.
 
-    With ``interval`` 0 the source sends a beat per clock.
+    Parameters
+    ----------
+    hardware
+        With FIFOs or without.
+    interval
+        Clocks over which the source spreads a frame; 0 for a beat per clock.
+    frames
+        Frames sent.
+    fifo_latency
+        Clocks that FIFOs which are not in the graph yet will add behind a block without its own.
     """
 
-    def __init__(self, hardware: HwGraph, interval: int, frames: int):
+    def __init__(self, hardware: HwGraph, interval: int, frames: int, fifo_latency: int):
         self.hardware = hardware
         beats = hardware.input.beats
         pace = np.arange(beats, dtype=np.int64) * interval // beats if interval else \
             np.arange(beats, dtype=np.int64)
         sent = (np.arange(frames, dtype=np.int64)[:, None] * interval + pace).reshape(-1)
         self.reserved = {Source(INPUT): sent}
-        self.offered = {Source(INPUT): sent + FIFO_LATENCY}
+        self.offered = {Source(INPUT): sent + fifo_latency}
         self.taken: dict[Source, np.ndarray] = {}
         self.peaks: dict[str, int] = {}
         consumers = hardware.consumers()
@@ -92,7 +100,7 @@ class _Run:
             for source, taken in zip(node.sources, times.taken):
                 self.taken[source] = taken
             self.peaks[node.name] = times.peak
-            late = 0 if _is_rigid(node.block) or _has_fifo(node.block) else FIFO_LATENCY
+            late = 0 if _is_rigid(node.block) or _has_fifo(node.block) else fifo_latency
             for port in range(getattr(node.block, "outputs", 1)):
                 self.reserved[Source(node.name, port)] = times.reserved
                 self.offered[Source(node.name, port)] = times.offered + late

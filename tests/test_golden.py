@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwgen.errors import ModelError
-from hwgen.golden import from_user, golden, load_input, model_output
+from hwgen.golden import from_user, golden, golden_of_integers, load_input, model_output
 from hwgen.ops import (
     BatchNorm,
     Bias,
@@ -209,6 +209,14 @@ def test_an_array_of_no_numbers_is_named():
 def test_a_file_is_read(tmp_path):
     np.save(tmp_path / "x.npy", PIXELS / 4)
     np.testing.assert_array_equal(load_input(image_network().build(), tmp_path / "x.npy"), PIXELS)
+
+
+def test_the_integers_of_a_file_run(tmp_path):
+    np.save(tmp_path / "x.npy", PIXELS / 4)
+    graph = image_network().build()
+    np.testing.assert_array_equal(
+        golden_of_integers(graph, load_input(graph, tmp_path / "x.npy"), layer="conv"),
+        golden(graph, PIXELS / 4, layer="conv"))
 
 
 def test_a_missing_file_is_named(tmp_path):

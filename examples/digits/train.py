@@ -2,8 +2,8 @@
 
 The data are the 1797 images of handwritten digits that ship with scikit-learn (UCI "Optical
 Recognition of Handwritten Digits"): 8 x 8 pixels of 0 to 16, clipped to 15 so that a pixel is
-UINT4. 360 images, 20 %, are held out by a fixed stratified split and are seen once, after the last
-step of training. The defaults of the options were chosen by ``--cross-validate`` within the other
+UINT4. 360 images, 20 %, are held out by a fixed stratified split; they only measure the network
+once it is trained. The defaults of the options were chosen by ``--cross-validate`` within the other
 1437 images.
 
 Weights are ternary or binary and activations unsigned codes of a few bits; both are rounded in
@@ -54,8 +54,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     kinds = ("ternary", "binary")
-    parser.add_argument("--channels1", type=int, default=12, help="channels of conv1")
-    parser.add_argument("--channels2", type=int, default=24, help="channels of conv2")
+    parser.add_argument("--channels1", type=int, default=16, help="channels of conv1")
+    parser.add_argument("--channels2", type=int, default=32, help="channels of conv2")
     parser.add_argument("--bits", type=int, default=2, choices=(1, 2, 3, 4),
                         help="bits of an activation")
     parser.add_argument("--weights", nargs=3, choices=kinds,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from amaranth import *
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,7 +50,7 @@ class AddConfig(Block):
         if len({(s.shape, s.lanes) for s in self.streams}) > 1:
             raise ValueError("shapes and lanes of the inputs must be equal: "
                              + "; ".join(map(str, self.streams)))
-        low, high = (sum(getattr(s.dtype, bound) for s in self.streams) for bound in ("low", "high"))
+        low, high = sum(s.dtype.low for s in self.streams), sum(s.dtype.high for s in self.streams)
         if self.out_type.bipolar or self.out_type.low > low or self.out_type.high < high:
             raise ValueError(f"out_type {self.out_type} does not hold sums from {low} to {high}")
         if self.fifo_depth < 2:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth import *
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

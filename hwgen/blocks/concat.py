@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth import *
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,9 +50,8 @@ class ConcatConfig(Block):
 
     @property
     def output(self) -> TensorStream:
-        first = self.streams[0]
-        return TensorStream(self.out_type, (*first.shape[:2], sum(s.channels for s in self.streams)),
-                            first.lanes)
+        first, channels = self.streams[0], sum(s.channels for s in self.streams)
+        return TensorStream(self.out_type, (*first.shape[:2], channels), first.lanes)
 
     @property
     def latency(self) -> int:

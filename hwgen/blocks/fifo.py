@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from amaranth import *
+from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth import *
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

@@ -1,7 +1,7 @@
 """Small pieces of hardware that several blocks use: counters, lookups, wire codes, registers."""
 
 import numpy as np
-from amaranth import *
+from amaranth import Cat, Const, Mux, Signal, Value
 
 from ..types import NumType
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from amaranth import *
+from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

@@ -107,10 +107,10 @@ def test_schedule_of_a_long_frame_keeps_the_interval():
     ({"stride": (0, 1)}, r"^kernel \[2, 2\] and stride \[0, 1\] must be at least 1$"),
     ({"kernel": (6, 2)}, "^kernel extent 6 is larger than the padded input 5$"),
     ({"pad": (2, 0, 0, 0)}, r"^pad \[2, 0, 0, 0\] must be smaller than the kernel \[2, 2\]$"),
-    ({"out_type": int_type(5)}, r"^out_type of a maximum is that of the input, INT4 \(-8..7\), "
-                                r"not INT5 \(-16..15\)$"),
-    ({"mode": "sum", "out_type": int_type(5)}, r"^out_type INT5 \(-16..15\) does not hold the "
-                                               r"sums, INT6 \(-32..31\)$"),
+    ({"out_type": int_type(5)}, (r"^out_type of a maximum is that of the input, INT4 \(-8..7\), "
+                                 r"not INT5 \(-16..15\)$")),
+    ({"mode": "sum", "out_type": int_type(5)}, (r"^out_type INT5 \(-16..15\) does not hold the "
+                                                r"sums, INT6 \(-32..31\)$")),
 ])
 def test_what_can_not_be_built_is_refused(change, text):
     plan = {"kernel": (2, 2), "stride": (2, 2)} | change

@@ -19,7 +19,6 @@ from hwgen.blocks.primitives import (
     rom_tiling,
 )
 
-
 BYTE = data.StructLayout({"byte": 8})
 
 
@@ -205,7 +204,8 @@ def test_deep_memories_are_block_ram():
 
 
 @pytest.mark.parametrize("width, depth, blocks", [
-    (36, 512, 0.5), (37, 512, 1.0), (36, 513, 1.0), (1, 16384, 0.5), (18, 1024, 0.5), (9, 4096, 1.0)])
+    (36, 512, 0.5), (37, 512, 1.0), (36, 513, 1.0), (1, 16384, 0.5), (18, 1024, 0.5),
+    (9, 4096, 1.0)])
 def test_block_rams_of_a_dual_port_memory(width, depth, blocks):
     assert ram_bram36(width, depth) == blocks
 

@@ -75,6 +75,14 @@ def test_every_rounding_is_exact_at_ties(rounding, out_type, slope):
                  Quantize(out_type, F(1, 2), zero_point, rounding))
 
 
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("slope", [F(1, 4), F(-1, 4)])
+def test_a_clamp_at_a_tie_is_exact(rounding, slope):
+    for bound in (F(1), F(3, 2), F(5, 2), F(3)):
+        fold(int_type(6), BatchNorm((slope,), (F(0),)), Clamp(-bound, bound),
+             Quantize(int_type(4), F(1), 0, rounding))
+
+
 def test_channels_fall_and_stand_still_by_their_gamma():
     norm = BatchNorm((F(1, 3), F(-1, 3), F(0), F(0)), (F(0), F(0), F(9), F(-9)))
     op, = fold(int_type(5), norm, Quantize(uint_type(2), F(1)), channels=4)

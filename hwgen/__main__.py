@@ -1,0 +1,5 @@
+"""``python -m hwgen``."""
+
+from .cli import entry_point
+
+entry_point()

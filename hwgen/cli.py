@@ -1,0 +1,356 @@
+"""Command line of hwgen."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from . import __version__
+from .boards import list_boards, load_board, parse_budget
+from .build import DEFAULT_SHARE, Target, build, check_folder
+from .design import Design
+from .errors import HwgenError
+from .files import save_array
+from .golden import golden_of_integers, load_input, model_output
+from .graph import Graph
+from .model import Model, load_model
+from .passes import run_pipeline
+from .report import load_report, render, update_report
+from .resources import Resources
+from .simulate import simulate
+from .summary import layer_rows, layer_table
+from .synth import synthesize
+from .verify import verify
+
+__all__ = ["entry_point", "main"]
+
+PROGRESS_DELAY = 2.0  # seconds before a progress bar shows
+
+
+def entry_point() -> None:
+    sys.exit(main())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    try:
+        status = cli.main(arguments, prog_name="hwgen", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except HwgenError as error:
+        for problem in error.problems:
+            print(f"hwgen: error: {problem}", file=sys.stderr)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("hwgen: interrupted", file=sys.stderr)
+        return 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="hwgen")
+def cli() -> None:
+    """Turn quantized neural networks into FPGA dataflow accelerators."""
+
+
+def _model_argument(function: Callable) -> Callable:
+    return click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")(function)
+
+
+def _folder_argument(function: Callable) -> Callable:
+    return click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")(function)
+
+
+def _json_option(function: Callable) -> Callable:
+    return click.option("--json", "as_json", is_flag=True,
+                        help="Print the result as JSON.")(function)
+
+
+def _array_options(function: Callable) -> Callable:
+    for option in (
+            click.option("--raw", is_flag=True, help="Arrays hold integers, not real values."),
+            click.option("--output", "output_file", required=True, metavar="FILE.npy",
+                         type=click.Path(path_type=Path), help="Where to write the output."),
+            click.option("--input", "input_file", required=True, metavar="FILE.npy",
+                         type=click.Path(path_type=Path),
+                         help="Frames: [frames] + the model's own input shape.")):
+        function = option(function)
+    return function
+
+
+def _stall_options(default: float) -> Callable:
+    def add(function: Callable) -> Callable:
+        function = click.option("--seed", type=int, default=0, help="Seed of the stalls.")(function)
+        return click.option("--stall", type=click.FloatRange(0, 1, max_open=True), default=default,
+                            metavar="P", help="Probability in each clock that an end of the "
+                            "design stalls.")(function)
+    return add
+
+
+@cli.command("check")
+@_model_argument
+@_json_option
+def check_command(model: Path, as_json: bool) -> None:
+    """Validate MODEL; list every problem, or the layers."""
+    loaded = _load(model)
+    graph = loaded.to_graph()
+    run_pipeline(graph)  # says what can't be made exact
+    rows = layer_rows(graph)
+    if as_json:
+        _print_json(rows)
+    else:
+        _print(layer_table(graph.name, rows))
+
+
+@cli.command("build")
+@_model_argument
+@click.option("--board", default="zybo-z7010", metavar="BOARD",
+              help="Board name (see `hwgen boards`) or YAML file.")
+@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("build"),
+              metavar="DIR", help="Directory to make; an earlier build in it is replaced.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), metavar="N",
+              help="The smallest design that reaches N frames per second.")
+@click.option("--max-fps", is_flag=True, help="The fastest design that fits the board.")
+@click.option("--fold", type=click.Path(path_type=Path), metavar="FILE",
+              help="Folding of each layer, as in a build's fold.json.")
+@click.option("--clock-mhz", type=click.FloatRange(0, min_open=True), metavar="F",
+              help="Clock of the design.  [default: the board's]")
+@click.option("--budget", metavar="LUT=80%,BRAM=100%,...",
+              help=f"Resources the design may take.  [default: all of the board with --fps, "
+              f"--max-fps or --fold, else {DEFAULT_SHARE:.0%} of it]")
+@click.option("--verify", "verify_frames", type=click.IntRange(1), metavar="N",
+              help="Then verify N random frames.")
+@click.option("--synth", "with_synth", is_flag=True, help="Then synthesize.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what takes which time.")
+@_json_option
+def build_command(model: Path, board: str, folder: Path, fps: float | None, max_fps: bool,
+                  fold: Path | None, clock_mhz: float | None, budget: str | None,
+                  verify_frames: int | None, with_synth: bool, verbose: bool, as_json: bool) -> None:
+    """Turn MODEL into Verilog, constraints, tool scripts, test bench and report.
+
+    Without --fps, --max-fps or --fold: the fastest design within the budget.
+    """
+    if (fps is not None) + max_fps + (fold is not None) > 1:
+        raise click.UsageError("--fps, --max-fps and --fold exclude each other")
+    check_folder(folder)
+    chip = load_board(board)
+    limits = chip.limits
+    share = 1.0 if fps is not None or max_fps or fold is not None else DEFAULT_SHARE
+    allowed = parse_budget(budget, chip) if budget else Resources(
+        *(share * getattr(limits, key) for key in ("lut", "lutram", "ff", "bram36", "dsp")))
+    target = Target(chip, clock_mhz or chip.clock_mhz, allowed, fps, fold)
+
+    def on_step(name: str, seconds: float) -> None:
+        if verbose:
+            print(f"{seconds:7.2f} s  {name}", file=sys.stderr)
+
+    report = build(_load(model), target, folder, on_step)
+    if with_synth:
+        report = _synthesize(folder)
+    if verify_frames:
+        report = _verify(folder, verify_frames, 0.25, 0, None)
+    _show_report(report, as_json)
+    print(f"hwgen: {folder} holds the design", file=sys.stderr)
+
+
+@cli.command("golden")
+@_model_argument
+@_array_options
+@click.option("--layer", metavar="NAME", help="Give an inner tensor instead of the output.")
+def golden_command(model: Path, input_file: Path, output_file: Path, raw: bool,
+                   layer: str | None) -> None:
+    """Run the golden model of MODEL."""
+    graph = _load(model).to_graph()
+    codes = load_input(graph, input_file, raw)
+    save_array(output_file, golden_of_integers(graph, codes, raw, layer))
+
+
+@cli.command("simulate")
+@_folder_argument
+@_array_options
+@_stall_options(0.0)
+@click.option("--wave", type=click.Path(path_type=Path), metavar="FILE.fst",
+              help="Write the waves of all signals.")
+@_json_option
+def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: bool, stall: float,
+                     seed: int, wave: Path | None, as_json: bool) -> None:
+    """Run frames through the Verilog in DIR, in Verilator.
+
+    Clocks per frame are those between the last two frames; latency is from the first input beat
+    of the first frame to its last output beat, both counted.
+    """
+    graph = _built_graph(folder)
+    x = load_input(graph, input_file, raw)
+    with _progress("simulating") as on_progress:
+        result = simulate(folder, x, stall=stall, seed=seed, wave=wave, on_progress=on_progress)
+    save_array(output_file, model_output(graph, result.outputs, raw))
+    values = {"frames": len(x), "stall": stall, "seed": seed,
+              "frame_interval_cycles": result.frame_interval_cycles,
+              "latency_cycles": result.latency_cycles, "total_cycles": result.total_cycles}
+    if stall == 0:
+        update_report(folder, "sim", values)
+    if as_json:
+        _print_json(values)
+        return
+    design = Design.load(folder)
+    clocks = result.frame_interval_cycles
+    rate = f", {design.clock_mhz * 1e6 / clocks:,.1f} frames/s" if clocks and not stall else ""
+    print(f"{len(x)} frames in {result.total_cycles:,} clocks")
+    print(f"clocks per frame {clocks:,}{rate}" if clocks else "clocks per frame: needs two frames")
+    print(f"latency {result.latency_cycles:,} clocks")
+
+
+@cli.command("verify")
+@_folder_argument
+@click.option("--frames", type=click.IntRange(1), default=3,
+              help="Frames to send; three or more also prove the predicted clocks per frame.")
+@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="FILE.npy",
+              help="Take the frames from this file instead of random ones (raw integers).")
+@_stall_options(0.25)
+@_json_option
+def verify_command(folder: Path, frames: int, input_file: Path | None, stall: float, seed: int,
+                   as_json: bool) -> None:
+    """Compare the Verilog in DIR with the golden model, bit by bit.
+
+    Runs at full speed and then with random stalls at both ends (not with --stall 0). On a
+    difference: exit 1 and the first layer, pixel and channel that differ.
+    """
+    report = _verify(folder, frames, stall, seed, input_file)
+    values = report["verify"]
+    if as_json:
+        _print_json(values)
+        return
+    print(f"{values['frames']} frames equal the golden model bit for bit: "
+          f"{', '.join(values['tests']).replace('_', ' ')}")
+    if values["frame_interval_cycles"]:
+        print(f"clocks per frame {values['frame_interval_cycles']:,}, "
+              f"predicted {values['predicted_interval_cycles']:,}")
+    print(f"latency {values['latency_cycles']:,} clocks, "
+          f"predicted {values['predicted_latency_cycles']:,}")
+
+
+@cli.command("synth")
+@_folder_argument
+@_json_option
+def synth_command(folder: Path, as_json: bool) -> None:
+    """Synthesize the Verilog in DIR with Yosys for the board's family."""
+    report = _synthesize(folder)
+    if as_json:
+        _print_json(report["synth"])
+    else:
+        _print(render(report))
+
+
+@cli.command("report")
+@_folder_argument
+@_json_option
+def report_command(folder: Path, as_json: bool) -> None:
+    """Print the report of the design in DIR."""
+    _show_report(load_report(folder), as_json)
+
+
+@cli.command("boards")
+@_json_option
+def boards_command(as_json: bool) -> None:
+    """List the boards that come with hwgen."""
+    boards = [load_board(name) for name in list_boards()]
+    if as_json:
+        _print_json([board.model_dump() for board in boards])
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("board")
+    table.add_column("part")
+    for name in ("MHz", "LUT", "LUTRAM", "FF", "BRAM36", "DSP"):
+        table.add_column(name, justify="right")
+    table.add_column("flow")
+    for board in boards:
+        r = board.resources
+        table.add_row(board.name, board.part, f"{board.clock_mhz:g}", f"{r.lut:,}",
+                      f"{r.lutram:,}", f"{r.ff:,}", f"{r.bram36:g}", f"{r.dsp}", board.flow)
+    _print(table)
+
+
+def _load(path: Path) -> Model:
+    if path.suffix == ".onnx":
+        raise HwgenError(f"{path}: ONNX files can't be read yet; describe the network in JSON "
+                         "(docs/model-format.md)")
+    return load_model(path)
+
+
+def _built_graph(folder: Path) -> Graph:
+    Design.load(folder)  # says so if DIR is no build
+    return run_pipeline(load_model(folder / "model" / "model.json").to_graph())
+
+
+def _verify(folder: Path, frames: int, stall: float, seed: int,
+            input_file: Path | None) -> dict[str, Any]:
+    graph = _built_graph(folder)
+    if input_file is not None:
+        x = load_input(graph, input_file, raw=True)
+    else:
+        kind, rng = graph.input_tensor.dtype, np.random.default_rng(seed)
+        shape = (frames, *graph.input_tensor.shape)
+        x = rng.choice([-1, 1], shape) if kind.bipolar else \
+            rng.integers(kind.low, kind.high + 1, shape)
+    with _progress("verifying") as on_progress:
+        result = verify(folder, graph, x, stall=stall, seed=seed, on_progress=on_progress)
+    return update_report(folder, "verify", {
+        "frames": result.frames, "tests": list(result.tests), "stall": stall, "seed": seed,
+        "frame_interval_cycles": result.frame_interval_cycles,
+        "predicted_interval_cycles": result.predicted_interval_cycles,
+        "latency_cycles": result.latency_cycles,
+        "predicted_latency_cycles": result.predicted_latency_cycles})
+
+
+def _synthesize(folder: Path) -> dict[str, Any]:
+    with _progress("synthesizing") as on_progress:
+        result = synthesize(folder, on_progress=lambda done, total, _: on_progress(done, total))
+    return update_report(folder, "synth", result.as_dict())
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, once two seconds have passed."""
+    bar = Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+    begun, shown = monotonic(), False
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal shown
+        if not shown and monotonic() - begun > PROGRESS_DELAY:
+            bar.start()
+            shown = True
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield on_progress
+    finally:
+        bar.stop()
+
+
+def _show_report(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(report)
+    else:
+        _print(render(report))
+
+
+def _print(content: Any) -> None:
+    console = Console()
+    # A table is not cut to 80 columns when the output is no terminal.
+    Console(width=None if console.is_terminal else 160).print(content)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2))
