@@ -82,7 +82,7 @@ class HwGraph:
         for node in self.nodes:
             for source, kind in zip(node.sources, node.block.inputs):
                 if source not in streams:
-                    raise ValueError(f"{node.name}: reads {source}, which comes later or not at all")
+                    raise ValueError(f"{node.name}: reads {source}, which does not come before it")
                 if source in used:
                     raise ValueError(f"{node.name}: reads {source}, which has a reader already")
                 if not streams[source].same_beats(kind):

@@ -254,10 +254,7 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
         readers[root].append("m_axis")
 
     tensor = graph.input_tensor
-    wanted = {chosen[p].inputs[0].lanes for p in readers[graph.input]}
-    lanes = wanted.pop() if len(wanted) == 1 else max(wanted)
-    if tensor.shape[2] <= 4 and tensor.shape[:2] != (1, 1):
-        lanes = tensor.shape[2]  # whole pixels, as a camera gives them
+    lanes = _input_lanes(tensor, [chosen[p].inputs[0] for p in readers[graph.input]])
     stream = TensorStream(tensor.dtype, tensor.shape, lanes)
     nodes: list[HwNode] = []
     available: dict[str, list[Source]] = {}
@@ -296,6 +293,16 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
                        available[root].pop(0), graph.output)
     hardware.check()
     return hardware
+
+
+def _input_lanes(tensor: Tensor, readers: list[TensorStream]) -> int:
+    """Lanes of the network's input: those of its readers, or as few as don't slow the fastest."""
+    channels = tensor.shape[2]
+    if channels <= 4 and tensor.shape[:2] != (1, 1):
+        return channels  # whole pixels, as a camera gives them
+    most = max(r.lanes for r in readers)
+    # Lanes of a reader of the flattened tensor need not divide a pixel's channels.
+    return next((n for n in divisors(channels) if n >= most), channels)
 
 
 def _output_root(graph: Graph) -> str:

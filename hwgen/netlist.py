@@ -26,7 +26,7 @@ _FREE = Resources()
 # Xilinx 7 series, by UG953. A CARRY4 is itself free: _route_throughs counts the LUTs it costs.
 _XC7: dict[str, Resources] = {
     **dict.fromkeys(["LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV"], _LUT),
-    **dict.fromkeys(["MUXF7", "MUXF8", "CARRY4", "BUFG", "VCC", "GND"], _FREE),
+    **dict.fromkeys(["MUXF7", "MUXF8", "CARRY4", "BUFG", "VCC", "GND", "$scopeinfo"], _FREE),
     **dict.fromkeys(["FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1"], _FF),
     **dict.fromkeys(["SRL16E", "SRLC16E", "SRLC32E"], _sites(1)),
     **dict.fromkeys(["RAM16X1S", "RAM32X1S", "RAM64X1S"], _sites(1)),
@@ -42,7 +42,7 @@ _XC7_LUTS = {"LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV"}
 _ECP5: dict[str, Resources] = {
     "LUT4": _LUT, "INV": _LUT, "CCU2C": Resources(lut=2),
     "TRELLIS_DPR16X4": Resources(lut=6, lutram=4),
-    **dict.fromkeys(["PFUMX", "L6MUX21", "VHI", "VLO"], _FREE),
+    **dict.fromkeys(["PFUMX", "L6MUX21", "VHI", "VLO", "$scopeinfo"], _FREE),
     "TRELLIS_FF": _FF,
     "DP16KD": Resources(bram36=0.5), "PDPW16KD": Resources(bram36=0.5),
     "MULT18X18D": Resources(dsp=1),

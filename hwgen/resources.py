@@ -7,7 +7,7 @@ __all__ = ["Resources"]
 
 @dataclass(frozen=True)
 class Resources:
-    """LUT sites (``lutram`` of them used as memory), flip-flops, 36 Kb block RAMs and DSP slices."""
+    """LUT sites (``lutram`` of them used as memory), flip-flops, 36 Kb block RAMs, DSP slices."""
 
     lut: float = 0
     lutram: float = 0

@@ -14,6 +14,7 @@ from math import ceil
 import numpy as np
 
 from .blocks.block import Block
+from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
 from .blocks.primitives import memory_style

@@ -1,13 +1,15 @@
 """Synthesis of a built design, block by block, with Yosys.
 
-Each block's module is synthesised alone, equal ones once, and the top with the blocks as black
-boxes; the counts add up. That runs in parallel and says what each block takes. Results are kept in
-the build directory, so that only what changed runs again.
+Each block's module is synthesised with its hierarchy kept, equal ones once, and the top with the
+blocks as black boxes; the counts add up. Blocks share a few runs of Yosys, side by side: reading
+its cell libraries takes longer than a small block. Results are kept in the build directory, so
+that only what changed runs again.
 """
 
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -59,11 +61,26 @@ class SynthResult:
 
 @dataclass(frozen=True)
 class _Job:
-    """One run of Yosys; ``files[0]`` holds the module, the others its black boxes."""
+    """A module to count.
+
+    Parameters
+    ----------
+    module
+        Its name.
+    file
+        Its Verilog file.
+    libraries
+        Files of modules that it may instantiate.
+    boxes
+        Names and files of black boxes in it.
+    key
+        Digest of all that the count depends on.
+    """
 
     module: str
-    files: tuple[Path, ...]
-    black_boxes: tuple[str, ...]
+    file: Path
+    libraries: tuple[Path, ...]
+    boxes: tuple[tuple[str, Path], ...]
     key: str
 
 
@@ -71,7 +88,7 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
                on_progress: Callable[[int, int, str], None] | None = None) -> SynthResult:
     """Synthesise the design in a build directory for its board's family.
 
-    Logs are in ``synth/<module>.log`` of it; of modules that differ only in name, one is run.
+    Logs are in ``synth/`` of it; of modules that differ only in name, one is run.
 
     Parameters
     ----------
@@ -93,21 +110,32 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
     design.files(folder)  # all there?
     work = _plan(folder, design)
     runs = {job.key: job for job in work.values()}
-    largest_first = sorted(runs.values(), key=lambda job: -job.files[0].stat().st_size)
-    counts: dict[str, Resources] = {}
+    cache = folder / "synth" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    counts = {key: Resources(**json.loads((cache / f"{key}.json").read_text(encoding="utf-8")))
+              for key in runs if (cache / f"{key}.json").is_file()}
+    batches = _batches([job for key, job in runs.items() if key not in counts], jobs)
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = {pool.submit(_cached_run, folder, design.family, job): job
-                   for job in largest_first}
+        futures = {pool.submit(_run, batch, design.family, folder / "synth"): batch
+                   for batch in batches}
         try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                job = futures[future]
+            if on_progress:
+                on_progress(len(counts), len(runs), design.top)
+            for future in as_completed(futures):
+                batch = futures[future]
                 try:
-                    counts[job.key] = future.result()
+                    found = future.result()
                 except ToolError as error:
                     problems += error.problems
+                    continue
+                for job, used in zip(batch, found):
+                    counts[job.key] = used
+                    draft = cache / f"{job.key}.tmp"
+                    draft.write_text(json.dumps(used.as_dict()), encoding="utf-8")
+                    draft.replace(cache / f"{job.key}.json")
                 if on_progress:
-                    on_progress(done, len(runs), job.module)
+                    on_progress(len(counts), len(runs), batch[-1].module)
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C start no more
     if problems:
@@ -134,7 +162,8 @@ def synthesize_module(source: Path | str, module: str, family: str, *, log: Path
     log
         File for what Yosys prints.
     """
-    return _run(_Job(module, (Path(source).resolve(),), (), ""), family, log)
+    job = _Job(module, Path(source).resolve(), (), (), "")
+    return _run_yosys([job], family, log)[0]
 
 
 def _tool() -> str:
@@ -152,14 +181,16 @@ def _plan(folder: Path, design: Design) -> dict[str, _Job]:
     # The counting rules are part of what a cached count depends on.
     context = [_tool(), _COMMANDS[design.family],
                hashlib.sha256(Path(netlist.__file__).read_bytes()).hexdigest()]
-    work = {}
-    for module in modules:
-        file = by_module[module]
-        work[module] = _Job(module, (file,), (), _digest(*context, _canonical(file, module)))
-    boxes = [by_module[module] for module in modules]
-    text = [_canonical(file, "") for file in (by_module[design.top], *boxes)]
-    work[design.top] = _Job(design.top, (by_module[design.top], *boxes), tuple(modules),
-                            _digest(*context, *text))
+    libraries = tuple(file for name, file in by_module.items()
+                      if name not in modules and name != design.top)
+    context += [file.read_text(encoding="utf-8") for file in libraries]
+    work = {module: _Job(module, by_module[module], libraries, (),
+                         _digest(*context, _canonical(by_module[module], module)))
+            for module in modules}
+    boxes = tuple((module, by_module[module]) for module in modules)
+    top = by_module[design.top]
+    text = [_canonical(file, "") for file in (top, *(file for _, file in boxes))]
+    work[design.top] = _Job(design.top, top, libraries, boxes, _digest(*context, *text))
     return work
 
 
@@ -170,8 +201,8 @@ def _canonical(file: Path, module: str) -> str:
     """
     text = file.read_text(encoding="utf-8")
     text = re.sub(r'\(\* src = "[^"]*" \*\)|//[^\n]*', "", text)
-    text = re.sub(r'(\$readmem[hb]\()"([^"]*)"', lambda match: match[1] + _digest(
-        (file.parent / match[2]).read_text(encoding="utf-8")), text)
+    text = re.sub(r'"([^"\n]+\.mem)"',
+                  lambda match: _digest((file.parent / match[1]).read_text(encoding="utf-8")), text)
     return re.sub(rf"\b{re.escape(module)}\b", "@", text) if module else text
 
 
@@ -179,32 +210,62 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def _cached_run(folder: Path, family: str, job: _Job) -> Resources:
-    """The count of an earlier run on the same input, or of a run now."""
-    logs, cache = folder / "synth", folder / "synth" / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    entry = cache / f"{job.key}.json"
-    if entry.is_file():
-        return Resources(**json.loads(entry.read_text(encoding="utf-8")))
-    used = _run(job, family, logs / f"{job.module}.log")
-    draft = entry.with_suffix(".tmp")
-    draft.write_text(json.dumps(used.as_dict()), encoding="utf-8")
-    draft.replace(entry)
-    return used
+def _batches(work: list[_Job], count: int) -> list[list[_Job]]:
+    """Share the modules among runs of Yosys by the size of their text; the top runs alone."""
+    tops = [[job] for job in work if job.boxes]
+    blocks = sorted((job for job in work if not job.boxes), key=lambda j: -j.file.stat().st_size)
+    shares: list[list[_Job]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for job in blocks:
+        least = sizes.index(min(sizes))
+        shares[least].append(job)
+        sizes[least] += job.file.stat().st_size
+    return [share for share in shares if share] + tops
 
 
-def _run(job: _Job, family: str, log: Path) -> Resources:
-    mapped = log.with_suffix(".json")
-    source, *boxes = job.files
+def _run(batch: list[_Job], family: str, logs: Path) -> list[Resources]:
+    """Counts of a batch. If it fails, each module runs alone, to name those at fault."""
+    if len(batch) == 1:
+        return _run_yosys(batch, family, logs / f"{batch[0].module}.log")
     try:
-        yosys.run([f"read_verilog -sv {yosys.quoted(source)}",
-                   *(f"read_verilog -sv -lib {yosys.quoted(box)}" for box in boxes),
-                   _COMMANDS[family].format(top=job.module),
-                   f"write_json {yosys.quoted(mapped)}"], log=log, folder=source.parent)
-        return netlist.count_resources(json.loads(mapped.read_text(encoding="utf-8")), job.module,
-                                       family, black_boxes=job.black_boxes)
-    except ToolError as error:
-        raise ToolError(*(line if line.startswith(f"{job.module}: ") else f"{job.module}: {line}"
-                          for line in error.problems)) from None
-    finally:
-        mapped.unlink(missing_ok=True)
+        return _run_yosys(batch, family, logs / f"{batch[0].module}-and-{len(batch) - 1}-more.log")
+    except ToolError:
+        found: list[Resources] = []
+        problems: list[str] = []
+        for job in batch:
+            try:
+                found += _run_yosys([job], family, logs / f"{job.module}.log")
+            except ToolError as error:
+                problems += error.problems
+        if problems:
+            raise ToolError(*problems) from None
+        return found
+
+
+def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[Resources]:
+    """Synthesise modules in one run; their counts."""
+    first, several = batch[0], len(batch) > 1
+    with tempfile.TemporaryDirectory(prefix="hwgen-synth-") as scratch:
+        mapped, around = Path(scratch) / "mapped.json", Path(scratch) / "around.v"
+        commands = [f"read_verilog -sv -defer {yosys.quoted(file)}" for file in first.libraries]
+        commands += [f"read_verilog -sv {yosys.quoted(job.file)}" for job in batch]
+        commands += [f"read_verilog -sv -lib {yosys.quoted(file)}" for _, file in first.boxes]
+        top = first.module
+        if several:
+            # An instance of each, kept although nothing drives it or reads from it.
+            top = "hwgen_around"
+            instances = (f"(* keep *) {job.module} u_{job.module}();" for job in batch)
+            around.write_text(f"module {top}; {' '.join(instances)} endmodule\n")
+            names = " ".join(job.module for job in batch)
+            commands += [f"read_verilog {yosys.quoted(around)}",
+                         f"setattr -mod -set keep_hierarchy 1 {names}"]
+        commands += [_COMMANDS[family].format(top=top), f"write_json {yosys.quoted(mapped)}"]
+        try:
+            yosys.run(commands, log=log, folder=first.file.parent)
+            found = json.loads(mapped.read_text(encoding="utf-8"))
+            return [netlist.count_resources(found, job.module, family,
+                                            black_boxes=[name for name, _ in job.boxes])
+                    for job in batch]
+        except ToolError as error:
+            raise ToolError(*(line if several or line.startswith(f"{top}: ") else f"{top}: {line}"
+                              for line in error.problems)) from None

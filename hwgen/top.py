@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from amaranth import *
+from amaranth import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

@@ -100,4 +100,4 @@ def smallest_type(low: int, high: int) -> NumType:
     low, high = int(low), int(high)
     if low >= 0:
         return uint_type(max(1, high.bit_length()))
-    return int_type(max((-low - 1).bit_length(), high.bit_length() if high > 0 else 0) + 1)
+    return int_type(max((-low - 1).bit_length(), high.bit_length() if high > 0 else 0, 1) + 1)

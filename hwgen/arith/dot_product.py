@@ -1,6 +1,6 @@
 """Dot products of unsigned lanes: gated bit planes, counters and a pipelined adder tree."""
 
-from amaranth import *
+from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from math import ceil
 
 import numpy as np
-from amaranth import *
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -154,8 +154,8 @@ class ShiftActivation(Activation):
     def bounds(self) -> tuple[int, int]:
         """Smallest and largest output."""
         if isinstance(self.op, Clip):
-            return (self.in_type.low if self.op.low is None else self.op.low,
-                    self.in_type.high if self.op.high is None else self.op.high)
+            low, high = self.op.compute(np.array([self.in_type.low, self.in_type.high]))
+            return int(low), int(high)
         return self.out_type.low, self.out_type.high
 
     @cached_property
@@ -175,6 +175,13 @@ class ShiftActivation(Activation):
         ends = [int(m) * v for m in self.multiplier
                 for v in (self.in_type.low, self.in_type.high)]
         return smallest_type(min(*ends, -1), max(ends))
+
+    @property
+    def rounded(self) -> NumType:
+        """Type of the product with zero point and rounding added, signed."""
+        offset = self.zero_point << self.shift
+        return smallest_type(min(self.product.low + offset, -1),
+                             max(self.product.high + offset + (1 << self.shift), 0))
 
     @property
     def adds(self) -> bool:
@@ -335,7 +342,7 @@ class ShiftUnit(ActivationUnit):
             if cfg.multiplies:
                 x = self._multiply(m, x, n)
             if cfg.adds:
-                rounded = Signal(signed(cfg.product.width + 2), name=f"rounded_{n}",
+                rounded = Signal(signed(cfg.rounded.width), name=f"rounded_{n}",
                                  reset_less=True)
                 m.d.sync += rounded.eq(x + self._rounding(x) + (cfg.zero_point << shift))
                 x = rounded

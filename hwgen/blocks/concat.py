@@ -1,6 +1,7 @@
 """Concat: the channels of several tensors, one tensor after the other."""
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from amaranth import Module, Mux, Signal
@@ -79,7 +80,8 @@ class ConcatConfig(Block):
     def estimate(self, family):
         count, width = len(self.streams), self.output.data_width
         beats = max(s.beats_per_pixel for s in self.streams)
-        return Resources(lut=width * (1 + count // 3) + 3 * count + 2 * (beats - 1).bit_length(),
+        # A LUT chooses one of four bits.
+        return Resources(lut=width * ceil(count / 4) + 2 * count + (beats - 1).bit_length(),
                          ff=width + 2 + (count - 1).bit_length() + (beats - 1).bit_length())
 
 

@@ -82,7 +82,8 @@ class ActivationPipeline(wiring.Component):
         clocks = late + sum(u.latency for u in units)
         groups = output.beats_per_pixel
         count = fifo_depth.bit_length() + (groups - 1).bit_length()
-        own = Resources(lut=1.5 * count + 4 + clocks / 4, ff=count + 2 * clocks)
+        # The credits replace most of the FIFO's own count of free places.
+        own = Resources(lut=count / 2 + clocks / 4, ff=count + 2 * clocks)
         return sum((u.estimate() for u in units),
                    own + fifo_resources(output.data_width + 1, fifo_depth))
 

@@ -20,12 +20,13 @@ def fifo_resources(width: int, depth: int) -> Resources:
     if depth == 2:
         return Resources(lut=width + 2, ff=2 * width + 2)
     pointer = (depth - 2).bit_length()
-    control = Resources(lut=3.5 * pointer + 6, ff=3 * pointer + 4)
+    control = Resources(lut=7 * pointer + 9, ff=3 * pointer + 4)
     if memory_style(width, depth - 1) == "block":
         return control + Resources(bram36=ram_bram36(width, depth - 1))
-    # A RAM32M holds 6 bits by 32 in 4 LUTs, a RAM64M 3 bits by 64.
-    ram = 4 * (ceil(width / 6) if depth <= 33 else ceil(width / 3) * ceil((depth - 1) / 64))
-    return control + Resources(lut=ram, lutram=ram, ff=width)
+    # A RAM32M holds 6 bits by 32 in 4 LUTs, a RAM64M 3 bits by 64; several need a multiplexer.
+    banks = ceil((depth - 1) / 64)
+    ram = 4 * (ceil(width / 6) if depth <= 33 else ceil(width / 3) * banks)
+    return control + Resources(lut=ram + 0.9 * width * (banks - 1), lutram=ram, ff=width)
 
 
 @dataclass(frozen=True)

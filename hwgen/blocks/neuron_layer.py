@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
-from amaranth import *
+from amaranth import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,7 +46,8 @@ class NeuronLayerConfig(Block):
     pe
         Neurons per clock (of each group at work); divides the neurons.
     group_parallel
-        Groups at work at once; more than 1 needs ``simd`` = inputs and ``pe`` = neurons.
+        Groups at work at once, their inputs side by side in each beat; more than 1 needs ``pe`` =
+        neurons.
     style
         Where the weights are: ``logic`` (LUTs) or ``block`` (block RAM).
     fifo_depth
@@ -71,16 +72,17 @@ class NeuronLayerConfig(Block):
                              f"the stream has {self.input.channels}")
         if neurons % self.pe:
             raise ValueError(f"pe ({self.pe}) must divide the number of neurons ({neurons}); "
-                             f"choose one of {[n for n in range(1, neurons + 1) if neurons % n == 0]}")
+                             f"choose one of "
+                             f"{[n for n in range(1, neurons + 1) if neurons % n == 0]}")
         if groups % self.group_parallel:
             raise ValueError(f"group_parallel ({self.group_parallel}) must divide the number of "
                              f"groups ({groups})")
         if self.input.lanes % self.group_parallel or inputs % self.simd:
             raise ValueError(f"lanes ({self.input.lanes}) must be group_parallel x a divisor of "
                              f"the inputs ({inputs})")
-        if self.group_parallel > 1 and (self.simd != inputs or self.pe != neurons):
-            raise ValueError("group_parallel above 1 needs whole groups: simd = inputs and "
-                             "pe = neurons")
+        if self.group_parallel > 1 and self.pe != neurons:
+            raise ValueError(f"group_parallel ({self.group_parallel}) above 1 needs all neurons of "
+                             f"a group at once: pe = {neurons}, not {self.pe}")
         if self.style not in ("logic", "block"):
             raise ValueError(f"style must be 'logic' or 'block', not {self.style!r}")
         if self.fifo_depth < 2:
@@ -198,7 +200,9 @@ class NeuronLayerConfig(Block):
     def compute(self, *tensors):
         x, = tensors
         groups, inputs, neurons = self.weights.shape
-        split = x.reshape(*x.shape[:3], groups, 1, inputs)
+        # Beats bring some inputs of each group at work.
+        split = x.reshape(*x.shape[:3], self.rounds, self.steps, self.group_parallel, self.simd)
+        split = split.swapaxes(4, 5).reshape(*x.shape[:3], groups, 1, inputs)
         sums = (split @ self.weights).reshape(*x.shape[:3], groups * neurons) + self.bias
         for unit in self.activation_units():
             sums = unit.compute(sums)

@@ -14,7 +14,7 @@ from ..streams import TensorStream
 from ..types import NumType
 from .block import Block, Schedule, as_soon_as_possible
 from .parts import NEVER, counter, holds, lookup, number
-from .primitives import SRL_LENGTH, DelayLine, ram_bram36
+from .primitives import DelayLine, ram_bram36
 
 __all__ = ["Pool", "PoolAxis", "PoolAxisConfig", "PoolConfig"]
 
@@ -135,24 +135,27 @@ class PoolAxisConfig:
     def estimate(self) -> Resources:
         """Windows at work, ring and control."""
         lanes, width = self.input.lanes, self.out_type.width
-        combine = (width * 1.5 if self.mode == "max" else width) if width > 1 else 1
+        combine = width * 1.5 if width > 1 else 1
+        shift = width if self.slots > 1 else 0
         control = (self.positions - 1).bit_length() + (self.inner - 1).bit_length() + \
             (self.runs - 1).bit_length()
-        lut = lanes * (self.slots * combine + width / 2 * (self.slots > 0)) + 2 * control + \
-            (self.slots + 2) * max(1, self.positions / 64)
+        lanes_lut = lanes * (self.slots * (combine + shift) + width / 2 * (self.slots > 0))
+        lut = lanes_lut + 2 * control + (self.slots + 2) * max(1, self.positions / 64)
         ff = lanes * width + control + self.slots + 4
         ring, bits = Resources(), self.slots * lanes * width
         style = DelayLine.style_of(bits, self.inner) if bits else "none"
         if style == "register":
             ring = Resources(ff=bits * self.inner)
         elif style == "srl":
-            taps = ceil((SRL_LENGTH if self.inner > 17 else 17) / 32)
-            ring = Resources(lut=bits * taps, lutram=bits * taps, ff=bits)
-        elif style == "distributed":
-            luts = 4 * ceil(bits / 3) * ceil((self.inner - 1) / 64)
-            ring = Resources(lut=luts, lutram=luts, ff=bits)
-        elif style == "block":
-            ring = Resources(bram36=ram_bram36(bits, self.inner - 1))
+            ring = Resources(lut=bits, lutram=bits)
+        elif style != "none":
+            place = (self.inner - 2).bit_length()
+            ring = Resources(lut=3 * place, ff=place)
+            if style == "distributed":
+                luts = 4 * ceil(bits / 3) * ceil((self.inner - 1) / 64)
+                ring += Resources(lut=luts, lutram=luts, ff=bits)
+            else:
+                ring += Resources(bram36=ram_bram36(bits, self.inner - 1))
         return Resources(lut=lut, ff=ff) + ring
 
 

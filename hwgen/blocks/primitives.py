@@ -3,7 +3,7 @@
 from math import ceil
 
 import numpy as np
-from amaranth import *
+from amaranth import Array, Cat, ClockSignal, Instance, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 

@@ -9,7 +9,7 @@ windows, ``lanes`` channels of every element per beat.
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth import *
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 

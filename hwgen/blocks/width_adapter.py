@@ -83,7 +83,7 @@ class WidthAdapterConfig(Block):
                                                             key=lambda s: s.lanes).data_width
         bits = (ratio - 1).bit_length()
         if self.pieces > 1:
-            return Resources(lut=width + bits + 3, ff=width + bits + 2)
+            return Resources(lut=width - width // ratio + bits + 4, ff=width + bits + 2)
         return Resources(lut=bits + 4, ff=2 * width - self.input.data_width + bits + 2)
 
 

@@ -123,3 +123,13 @@ def test_frames_do_not_mix():
     low, high = (np.full((1, 3, 3, 1), v) for v in (-8, 7))
     mixed = random_frames(config.input)
     check_block(config, tensors=[np.concatenate([high, low, mixed, low])])
+
+
+def test_estimate_counts_the_ring():
+    def estimate(width, channels):
+        config = PoolConfig(TensorStream(int_type(8), (9, width, channels), 1), (3, 3), (1, 1))
+        return config.estimate("xc7")
+
+    assert estimate(8, 1).bram36 == 0
+    assert estimate(8, 1).lutram == 2 * 8  # one row of 6 results, two slots
+    assert estimate(66, 16).bram36 == 0.5  # 1023 words of 16 bits
