@@ -191,7 +191,8 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
         frame_interval_cycles=timing.interval, latency_cycles=timing.latency)
     design.save(folder)
     model.save(folder / "model")
-    folding = {name: option.folding for name, option in built.choice.options.items()}
+    folding: dict[str, dict[str, Any]] = {name: dict(option.folding) for name, option in
+                                          built.choice.options.items()}
     (folder / "fold.json").write_text(json.dumps({"layers": folding}, indent=1) + "\n")
     write_constraints(folder, design, target.board)
     report = new_report(design, target.board, folding=folding,

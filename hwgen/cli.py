@@ -1,17 +1,22 @@
 """Command line of hwgen."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
+from io import StringIO
+from math import isfinite
 from pathlib import Path
-from time import monotonic
+from threading import Timer
+from time import perf_counter
 from typing import Any
 
 import click
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from . import __version__
@@ -19,7 +24,7 @@ from .boards import list_boards, load_board, parse_budget
 from .build import DEFAULT_SHARE, Target, build, check_folder
 from .design import Design
 from .errors import HwgenError
-from .files import save_array
+from .files import check_writable, save_array
 from .golden import golden_of_integers, load_input, model_output
 from .graph import Graph
 from .model import Model, load_model
@@ -36,25 +41,70 @@ __all__ = ["entry_point", "main"]
 PROGRESS_DELAY = 2.0  # seconds before a progress bar shows
 
 
+PIPE_WIDTH = 200  # columns of a table that goes into a file or a pipe
+
+
 def entry_point() -> None:
     sys.exit(main())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit status."""
+    """Run a command.
+
+    Returns
+    -------
+    int
+        0 done, 1 the model can't be built or a check failed, 2 wrong usage, 130 interrupted.
+        What is wrong goes to standard error, one line each.
+    """
     try:
         status = cli.main(arguments, prog_name="hwgen", standalone_mode=False)
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except HwgenError as error:
-        for problem in error.problems:
-            print(f"hwgen: error: {problem}", file=sys.stderr)
+        _complain(*error.problems)
         return 1
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return 2
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"; see `{context.command_path} --help`" if context else ""
+        _complain(error.format_message().rstrip(".") + hint)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("hwgen: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain again when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # Permissions, a full disk: wherever they show, they are the user's to mend.
+        _complain(f"{error.filename}: {error.strerror}" if error.filename
+                  else error.strerror or str(error))
+        return 1
+
+
+def _complain(*problems: str) -> None:
+    for problem in problems:
+        print("hwgen: error: " + " ".join(problem.splitlines()), file=sys.stderr)
+
+
+class _Number(click.FloatRange):
+    """A finite number; click's own type takes nan and calls itself a float range."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+class _Count(click.IntRange):
+    name = "whole number"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -91,7 +141,7 @@ def _array_options(function: Callable) -> Callable:
 def _stall_options(default: float) -> Callable:
     def add(function: Callable) -> Callable:
         function = click.option("--seed", type=int, default=0, help="Seed of the stalls.")(function)
-        return click.option("--stall", type=click.FloatRange(0, 1, max_open=True), default=default,
+        return click.option("--stall", type=_Number(0, 1, max_open=True), default=default,
                             metavar="P", help="Probability in each clock that an end of the "
                             "design stalls.")(function)
     return add
@@ -118,24 +168,25 @@ def check_command(model: Path, as_json: bool) -> None:
               help="Board name (see `hwgen boards`) or YAML file.")
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("build"),
               metavar="DIR", help="Directory to make; an earlier build in it is replaced.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), metavar="N",
+@click.option("--fps", type=_Number(0, min_open=True), metavar="N",
               help="The smallest design that reaches N frames per second.")
 @click.option("--max-fps", is_flag=True, help="The fastest design that fits the board.")
 @click.option("--fold", type=click.Path(path_type=Path), metavar="FILE",
               help="Folding of each layer, as in a build's fold.json.")
-@click.option("--clock-mhz", type=click.FloatRange(0, min_open=True), metavar="F",
+@click.option("--clock-mhz", type=_Number(0, min_open=True), metavar="F",
               help="Clock of the design.  [default: the board's]")
 @click.option("--budget", metavar="LUT=80%,BRAM=100%,...",
               help=f"Resources the design may take.  [default: all of the board with --fps, "
               f"--max-fps or --fold, else {DEFAULT_SHARE:.0%} of it]")
-@click.option("--verify", "verify_frames", type=click.IntRange(1), metavar="N",
+@click.option("--verify", "verify_frames", type=_Count(1), metavar="N",
               help="Then verify N random frames.")
 @click.option("--synth", "with_synth", is_flag=True, help="Then synthesize.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what takes which time.")
 @_json_option
 def build_command(model: Path, board: str, folder: Path, fps: float | None, max_fps: bool,
                   fold: Path | None, clock_mhz: float | None, budget: str | None,
-                  verify_frames: int | None, with_synth: bool, verbose: bool, as_json: bool) -> None:
+                  verify_frames: int | None, with_synth: bool, verbose: bool,
+                  as_json: bool) -> None:
     """Turn MODEL into Verilog, constraints, tool scripts, test bench and report.
 
     Without --fps, --max-fps or --fold: the fastest design within the budget.
@@ -144,23 +195,37 @@ def build_command(model: Path, board: str, folder: Path, fps: float | None, max_
         raise click.UsageError("--fps, --max-fps and --fold exclude each other")
     check_folder(folder)
     chip = load_board(board)
-    limits = chip.limits
     share = 1.0 if fps is not None or max_fps or fold is not None else DEFAULT_SHARE
-    allowed = parse_budget(budget, chip) if budget else Resources(
-        *(share * getattr(limits, key) for key in ("lut", "lutram", "ff", "bram36", "dsp")))
+    if budget is None:
+        allowed = Resources(*(share * available for available in astuple(chip.limits)))
+    else:
+        try:
+            allowed = parse_budget(budget, chip)
+        except HwgenError as error:
+            raise click.UsageError("--" + "; ".join(error.problems)) from None
     target = Target(chip, clock_mhz or chip.clock_mhz, allowed, fps, fold)
 
     def on_step(name: str, seconds: float) -> None:
         if verbose:
             print(f"{seconds:7.2f} s  {name}", file=sys.stderr)
 
-    report = build(_load(model), target, folder, on_step)
-    if with_synth:
-        report = _synthesize(folder)
+    def timed(name: str, step: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+        begun = perf_counter()
+        result = step(*arguments)
+        on_step(name, perf_counter() - begun)
+        return result
+
+    with _progress("building", quiet=verbose):
+        begun = perf_counter()
+        loaded = _load(model)
+        on_step("reading the model", perf_counter() - begun)
+        report = build(loaded, target, folder, on_step)
     if verify_frames:
-        report = _verify(folder, verify_frames, 0.25, 0, None)
+        report = timed("verification", _verify, folder, verify_frames, 0.25, 0, None)
+    if with_synth:
+        report = timed("synthesis", _synthesize, folder)
     _show_report(report, as_json)
-    print(f"hwgen: {folder} holds the design", file=sys.stderr)
+    print(f"hwgen: the design is in {folder}", file=sys.stderr)
 
 
 @cli.command("golden")
@@ -170,9 +235,12 @@ def build_command(model: Path, board: str, folder: Path, fps: float | None, max_
 def golden_command(model: Path, input_file: Path, output_file: Path, raw: bool,
                    layer: str | None) -> None:
     """Run the golden model of MODEL."""
+    check_writable(output_file)
     graph = _load(model).to_graph()
     codes = load_input(graph, input_file, raw)
-    save_array(output_file, golden_of_integers(graph, codes, raw, layer))
+    with _progress("running the golden model"):
+        result = golden_of_integers(graph, codes, raw, layer)
+    save_array(output_file, result)
 
 
 @cli.command("simulate")
@@ -189,6 +257,9 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
     Clocks per frame are those between the last two frames; latency is from the first input beat
     of the first frame to its last output beat, both counted.
     """
+    check_writable(output_file)
+    if wave is not None:
+        check_writable(wave)
     graph = _built_graph(folder)
     x = load_input(graph, input_file, raw)
     with _progress("simulating") as on_progress:
@@ -212,7 +283,7 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
 
 @cli.command("verify")
 @_folder_argument
-@click.option("--frames", type=click.IntRange(1), default=3,
+@click.option("--frames", type=_Count(1), default=3,
               help="Frames to send; three or more also prove the predicted clocks per frame.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="FILE.npy",
               help="Take the frames from this file instead of random ones (raw integers).")
@@ -319,23 +390,22 @@ def _synthesize(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, once two seconds have passed."""
-    bar = Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   console=Console(stderr=True), transient=True)
+def _progress(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal once two seconds have passed; it swings until a count comes in."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    bar = Progress(TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+                   TimeElapsedColumn(), console=console, transient=True)
     task = bar.add_task(what, total=None)
-    begun, shown = monotonic(), False
-
-    def on_progress(done: int, total: int) -> None:
-        nonlocal shown
-        if not shown and monotonic() - begun > PROGRESS_DELAY:
-            bar.start()
-            shown = True
-        bar.update(task, completed=done, total=total)
-
+    timer = Timer(PROGRESS_DELAY, bar.start)
+    timer.start()
     try:
-        yield on_progress
+        yield lambda done, total: bar.update(task, completed=done, total=total)
     finally:
+        timer.cancel()
+        timer.join()
         bar.stop()
 
 
@@ -348,8 +418,13 @@ def _show_report(report: dict[str, Any], as_json: bool) -> None:
 
 def _print(content: Any) -> None:
     console = Console()
-    # A table is not cut to 80 columns when the output is no terminal.
-    Console(width=None if console.is_terminal else 160).print(content)
+    if console.is_terminal:
+        console.print(content)
+        return
+    # Where there is no screen, a table keeps its width, and has no blanks at the ends of lines.
+    text = StringIO()
+    Console(file=text, width=PIPE_WIDTH).print(content)
+    print("\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines()))
 
 
 def _print_json(content: Any) -> None:

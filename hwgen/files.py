@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import HwgenError
 
-__all__ = ["data_folder", "save_array"]
+__all__ = ["check_writable", "data_folder", "save_array"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -22,17 +22,29 @@ def data_folder(name: str) -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
+def check_writable(path: Path) -> None:
+    """HwgenError unless a file of this name can be written: before the work, not after it."""
+    folder = path.parent
+    if path.is_dir():
+        raise HwgenError(f"{path}: is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise HwgenError(f"{path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise HwgenError(f"{path}: can't be written: no permission in {folder}")
+
+
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write an ``.npy`` file; an old file of that name stays whole until the new one is."""
+    check_writable(path)
     try:
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.save(file, array)
+            os.chmod(draft, 0o644)  # mkstemp lets only its owner read
+            os.replace(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
     except OSError as error:
         raise HwgenError(f"{path}: can't be written: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, array)
-        os.chmod(draft, 0o644)  # mkstemp lets only its owner read
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise

@@ -10,14 +10,17 @@ join can deadlock, whatever the two ends of the stream do.
 
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import TypeGuard
 
 import numpy as np
 
+from .blocks.add import AddConfig
 from .blocks.block import Block
+from .blocks.elementwise import ElementwiseConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
-from .blocks.primitives import memory_style
+from .blocks.primitives import memory_style, ram_bram36
 from .blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
 from .hardware import INPUT, HwGraph, HwNode, Source
 
@@ -85,7 +88,11 @@ class _Run:
         beats = hardware.input.beats
         pace = np.arange(beats, dtype=np.int64) * interval // beats if interval else \
             np.arange(beats, dtype=np.int64)
-        sent = (np.arange(frames, dtype=np.int64)[:, None] * interval + pace).reshape(-1)
+        # In the long run blocks pass the padding above a frame while they wait for it: so let
+        # them wait for the first frame too. At full speed it comes right after reset.
+        start = max(n.block.cycles for n in hardware.nodes) if interval else 0
+        sent = start + (np.arange(frames, dtype=np.int64)[:, None] * interval
+                        + pace).reshape(-1)
         self.reserved = {Source(INPUT): sent}
         self.offered = {Source(INPUT): sent + fifo_latency}
         self.taken: dict[Source, np.ndarray] = {}
@@ -126,9 +133,9 @@ def _is_rigid(block: Block) -> bool:
     return isinstance(block, (WindowReaderConfig, WindowShiftConfig))
 
 
-def _has_fifo(block: Block) -> bool:
+def _has_fifo(block: Block) -> TypeGuard[AddConfig | ElementwiseConfig | NeuronLayerConfig]:
     """Whether the block ends in a FIFO of its own."""
-    return hasattr(block, "fifo_depth")
+    return isinstance(block, (AddConfig, ElementwiseConfig, NeuronLayerConfig))
 
 
 def round_depth(depth: int, width: int) -> int:
@@ -137,7 +144,8 @@ def round_depth(depth: int, width: int) -> int:
         return 2
     words = depth - 1
     if memory_style(width, words) == "block":
-        return depth
+        power = 1 << (words - 1).bit_length()  # counters of a power of two wrap for free
+        return power + 1 if ram_bram36(width, power) == ram_bram36(width, words) else depth
     return (32 if words <= 32 else 64 * ceil(words / 64)) + 1
 
 

@@ -74,7 +74,8 @@ def _convert(name: str, text: str, rtl: Path, scratch: Path) -> list[str]:
                   lambda m: m[1] + m[2].replace(".", "__"), text, flags=re.MULTILINE)
     (scratch / f"{name}.il").write_text(text)
     return ["design -reset", f"read_rtlil {yosys.quoted(scratch / f'{name}.il')}",
-            "proc -norom", "opt_expr", "opt_merge", "opt_dff", "opt_clean -purge", "memory_collect",
+            "proc -norom", "opt_expr", "opt_merge", "opt_clean -purge", "opt_dff",
+            "opt_clean -purge", "memory_collect",
             "setattr -mod -unset generator -unset top *",
             f"write_verilog -norename {yosys.quoted(rtl / f'{name}.v')}"]
 

@@ -538,7 +538,7 @@ class WindowShiftConfig(_Window):
             offset = place - (extent - 1)
             emits = emits & (offset >= 0) & (offset % stride == 0) & (offset // stride < count)
         is_pixel, emits = np.tile(is_pixel.reshape(-1), frames), np.tile(emits.reshape(-1), frames)
-        there = np.full(len(is_pixel), np.iinfo(np.int64).min // 4)
+        there = np.zeros(len(is_pixel), dtype=np.int64)  # padding is there from reset, clock 0
         there[is_pixel] = ready[0]
         # The consumer holds each window for ``hold`` clocks and the registers can't move on
         # before it takes the window: window j is taken max(hold, steps since j - 1) later.
