@@ -31,6 +31,7 @@ from hwgen.verilog import write_verilog
 
 TYPES = (BIPOLAR, TERNARY, uint_type(1), uint_type(2), uint_type(4), int_type(4), int_type(8),
          uint_type(8))
+LARGEST = 400  # bits of products per clock: keeps a run of 40 blocks to a few minutes
 
 
 def random_weights(rng: np.random.Generator, kind: NumType, shape) -> np.ndarray:
@@ -53,8 +54,11 @@ def random_block(rng: np.random.Generator) -> Block:
         least = WindowReaderConfig(stream, geometry, activation).least_capacity
         return WindowReaderConfig(stream, geometry, activation, least + side * channels // lanes)
     weight = TYPES[rng.integers(6)]
-    simd = int(rng.choice([1, 2, 4, 8, 9, 16, 25, 36, 64]))
-    inputs, pe = simd * int(rng.choice([1, 4, 9, 16])), int(rng.choice([1, 2, 4, 8]))
+    while True:
+        simd, pe = (int(rng.choice(n)) for n in ([1, 2, 4, 8, 9, 16, 25, 36, 64], [1, 2, 4, 8]))
+        if simd * pe * activation.width * weight.width <= LARGEST:
+            break
+    inputs = simd * int(rng.choice([1, 4, 9, 16]))
     neurons = pe * int(rng.choice([1, 2, 8, 16, 32]))
     weights = random_weights(rng, weight, (1, inputs, neurons))
     bound = inputs * max(-activation.low, activation.high) * max(-weight.low, weight.high)

@@ -32,7 +32,8 @@ from .resources import Resources
 from .streams import TensorStream
 from .types import NumType
 
-__all__ = ["Folding", "Option", "Plan", "build_hardware", "divisors", "plan_layers"]
+__all__ = ["Folding", "Option", "Plan", "build_hardware", "divisors", "plan_layers", "unique_name",
+           "window_order"]
 
 Folding = dict[str, int | str]
 """A layer's choices as reports and fold files state them."""
@@ -187,7 +188,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor):
                     continue
                 stream = window.output if window else TensorStream(tensor.dtype, tensor.shape,
                                                                    gp * simd)
-                matrix = _window_order(op, kind, stream.lanes // gp)
+                matrix = window_order(op, kind, stream.lanes // gp)
                 for pe in divisors(neurons) if gp == 1 else [neurons]:
                     width = gp * pe * (stream.lanes // gp) * op.weight_type.width
                     depth = op.weights.size * op.weight_type.width // width
@@ -228,7 +229,7 @@ def _window(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int):
     return WindowReaderConfig(stream, geometry, out_type, least.least_capacity + run_ahead, gp)
 
 
-def _window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
+def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
     """Weights as (groups, inputs, neurons), inputs in the order in which windows bring them."""
     height, width, per_group, outputs = op.weights.shape
     split = op.weights.reshape(height, width, per_group, op.groups, outputs // op.groups)
@@ -249,9 +250,6 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
     for plan in plans:
         for name, _ in plan.inputs:
             readers[name].append(plan.name)
-    root = _output_root(graph)
-    if readers[root]:
-        readers[root].append("m_axis")
 
     tensor = graph.input_tensor
     lanes = _input_lanes(tensor, [chosen[p].inputs[0] for p in readers[graph.input]])
@@ -262,13 +260,16 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
     def publish(name: str, source: Source, kind: TensorStream, layer: str) -> None:
         count = len(readers[name])
         if count > 1:
-            nodes.append(HwNode(f"{layer}_fork", ForkConfig(kind, count), (source,), layer))
-            available[name] = [Source(f"{layer}_fork", n) for n in range(count)]
+            fork = unique_name(f"{layer}_fork", taken)
+            nodes.append(HwNode(fork, ForkConfig(kind, count), (source,), layer))
+            available[name] = [Source(fork, n) for n in range(count)]
         else:
             available[name] = [source]
         streams[name] = kind
 
     streams: dict[str, TensorStream] = {}
+    taken = {"hwgen_top", "hwgen_rom"}
+    block_names = {plan.name: unique_name(plan.name, taken) for plan in plans}
     publish(graph.input, Source(INPUT), stream, graph.input)
     for plan in plans:
         option = chosen[plan.name]
@@ -279,20 +280,33 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
             suffix = f"{plan.name}_width" + (f"{port}" if len(plan.inputs) > 1 else "")
             for step, target in enumerate(_adapter_lanes(have.lanes, kind.lanes)):
                 adapter = WidthAdapterConfig(have, target)
-                nodes.append(HwNode(f"{suffix}{'_down' * step}", adapter, (source,), plan.name))
+                nodes.append(HwNode(unique_name(f"{suffix}{'_down' * step}", taken), adapter,
+                                    (source,), plan.name))
                 source, have = Source(nodes[-1].name), adapter.output
             sources.append(source)
         for suffix_, block in option.blocks:
             own = suffix_ == option.blocks[-1][0]
-            name = f"{plan.name}_{suffix_}" if suffix_ else plan.name
+            name = block_names[plan.name] if own else unique_name(f"{plan.name}_{suffix_}", taken)
             nodes.append(HwNode(name, block, tuple(sources), plan.name,
                                 plan.tensor if own else None))
             sources = [Source(name)]
         publish(plan.tensor, sources[0], option.output, plan.name)
     hardware = HwGraph(graph.name, stream, graph.input, tuple(nodes),
-                       available[root].pop(0), graph.output)
+                       available[_output_root(graph)].pop(0), graph.output)
     hardware.check()
     return hardware
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """``name``, with a number behind it if it is ``taken`` but for case; it is taken from now on.
+
+    Blocks are Verilog modules and files; a model may have layers ``a`` and ``a_fork``.
+    """
+    unique, number = name, 2
+    while unique.lower() in taken:
+        unique, number = f"{name}_{number}", number + 1
+    taken.add(unique.lower())
+    return unique
 
 
 def _input_lanes(tensor: Tensor, readers: list[TensorStream]) -> int:

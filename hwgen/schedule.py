@@ -23,6 +23,7 @@ from .blocks.fork import ForkConfig
 from .blocks.primitives import memory_style, ram_bram36
 from .blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
 from .hardware import INPUT, HwGraph, HwNode, Source
+from .lower import unique_name
 
 __all__ = ["Timing", "size_buffers"]
 
@@ -39,8 +40,9 @@ class Timing:
     interval
         Clocks between frames in steady state.
     latency
-        Clocks from the first input beat of a frame to its last output beat, when frames come one
-        by one as fast as the design takes them.
+        Clocks from a frame's first input beat, right behind reset, to its last output beat, when
+        its beats come at full speed. FIFOs are deep enough for the interval, not for that: where
+        one of a fork's fills up, the frame may take some clocks more.
     depths
         FIFO depth in beats behind each stream's producer.
     """
@@ -153,8 +155,10 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
     nodes: list[HwNode] = []
     moved: dict[Source, Source] = {}
 
+    taken = {node.name.lower() for node in hardware.nodes}
+
     def insert_fifo(source: Source, name: str, layer: str) -> None:
-        kind = hardware.stream(source)
+        name, kind = unique_name(name, taken), hardware.stream(source)
         depth = round_depth(depths[source], kind.data_width + 1)
         nodes.append(HwNode(name, FifoConfig(kind, depth), (source,), layer))
         moved[source] = Source(name)
@@ -186,5 +190,5 @@ def _round_ring(words: int, width: int) -> int:
     """Ring size at the same cost in memory; powers of two wrap for free."""
     power = 1 << (words - 1).bit_length()
     if memory_style(width, words) == "block":
-        return power if power * width <= words * width * 1.15 or power <= 512 else words
+        return power if ram_bram36(width, power) == ram_bram36(width, words) else words
     return power if power <= 64 else 64 * ceil(words / 64)

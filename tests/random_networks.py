@@ -7,9 +7,11 @@ Layers are proposed at random; what the model's rules refuse is proposed anew.
 from dataclasses import dataclass
 from math import prod
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from hwgen import schedule
 from hwgen.errors import ModelError
 from hwgen.graph import Graph
 from hwgen.hardware import HwGraph
@@ -45,12 +47,21 @@ class Design:
 
 
 def random_design(seed: int) -> Design:
-    """A random network with a random option for every layer, and FIFOs as deep as computed."""
+    """A random network with a random option for every layer.
+
+    Every other one has FIFOs and window memories of exactly the sizes that were computed, not
+    rounded up to whole memories.
+    """
     rng = np.random.default_rng(seed)
     graph = run_pipeline(_Writer(rng).write(f"random{seed}").to_graph())
     plans = plan_layers(graph)
     chosen = {plan.name: _option(rng, plan) for plan in plans}
-    return Design(graph, plans, chosen, *size_buffers(build_hardware(graph, plans, chosen)))
+    hardware = build_hardware(graph, plans, chosen)
+    if seed % 2:
+        return Design(graph, plans, chosen, *size_buffers(hardware))
+    with patch.multiple(schedule, round_depth=lambda depth, width: depth,
+                        _round_ring=lambda words, width: words):
+        return Design(graph, plans, chosen, *size_buffers(hardware))
 
 
 def random_model(seed: int) -> Model:

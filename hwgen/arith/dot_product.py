@@ -4,6 +4,8 @@ from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..resources import Resources
+
 __all__ = ["DotProduct", "adder_tree", "tree_latency"]
 
 COUNTER_INPUTS = 6
@@ -57,6 +59,22 @@ def adder_tree(m, terms: list[Value], high: int, name: str) -> Value:
     return terms[0]
 
 
+def _tree_cost(terms: int, high: int) -> tuple[int, int]:
+    """LUTs and flip-flops of :func:`adder_tree`."""
+    lut = ff = 0
+    highs = [high] * terms
+    if high == 1:
+        highs = [len(range(n, min(n + COUNTER_INPUTS, terms)))
+                 for n in range(0, terms, COUNTER_INPUTS)]
+        lut = ff = sum(h.bit_length() for h in highs)
+    while len(highs) > 1 or ff == 0:
+        pairs = [highs[n:n + 2] for n in range(0, len(highs), 2)]
+        lut += sum(sum(p).bit_length() for p in pairs if len(p) > 1)
+        ff += sum(sum(p).bit_length() for p in pairs)
+        highs = [sum(p) for p in pairs]
+    return lut, ff
+
+
 class DotProduct(wiring.Component):
     """``o[p] = sum(a[s] * u[p][s])`` over unsigned lanes, and ``total = sum(a[s])`` on request.
 
@@ -104,6 +122,31 @@ class DotProduct(wiring.Component):
     def latency_of(lanes: int, a_width: int, u_width: int) -> int:
         """Clocks: the tree of one bit plane, then the planes' sum."""
         return tree_latency(lanes, a_width) + (_levels(u_width, False) if u_width > 1 else 0)
+
+    @staticmethod
+    def resources(lanes: int, outputs: int, a_width: int, u_width: int, xnor: bool,
+                  total: bool) -> Resources:
+        """Predicted LUTs and flip-flops: one LUT a bit of every adder, and those of the gates.
+
+        The first adders take their gates into the LUTs that feed the carry chain, but for the
+        chain's second operand; a counter of six gated bits takes six gates and three LUTs.
+        """
+        high = (1 << a_width) - 1
+        lut, ff = _tree_cost(lanes, high)
+        gates = lanes if a_width == 1 else a_width * ((lanes + 1) // 2 if lanes > 1 else 1)
+        planes = outputs * u_width
+        lut, ff = planes * (lut + gates), planes * ff
+        count = u_width
+        while count > 1:
+            bits = a_width + lanes.bit_length() + u_width // 2
+            lut += outputs * (count // 2) * bits
+            ff += outputs * ((count + 1) // 2) * bits
+            count = (count + 1) // 2
+        if total:
+            own, registers = _tree_cost(lanes, high)
+            late = DotProduct.latency_of(lanes, a_width, u_width) - tree_latency(lanes, a_width)
+            lut, ff = lut + own, ff + registers + late * (lanes * high).bit_length()
+        return Resources(lut=lut, ff=ff)
 
     @property
     def latency(self) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
-from amaranth import Const, Module, Mux, Signal, Value, signed
+from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +15,9 @@ from ..streams import TensorStream
 from ..types import NumType
 from .activation import Activation
 from .block import Block, Schedule, as_soon_as_possible
-from .primitives import DelayLine, Rom, StreamFifo, delay, ram_bram36, rom_tiling
+from .fifo import fifo_resources
+from .parts import counter
+from .primitives import DelayLine, Rom, StreamFifo, delay, ram_bram36, rom_luts, rom_tiling
 
 __all__ = ["NeuronLayer", "NeuronLayerConfig"]
 
@@ -219,38 +221,41 @@ class NeuronLayerConfig(Block):
                         issued + self.pipeline + StreamFifo.latency_of(self.fifo_depth))
 
     def estimate(self, family):
-        width = self.group_parallel * self.pe * self.simd * self.weight_type.width
         outputs = self.group_parallel * self.pe
-        n, m = self.input.dtype.width, self.weight_type.width
-        products = outputs * self.simd
-        acc = self.accumulator.width
-        # Bit planes of gated lanes: about 1.3 LUTs per bit of a product in its adder tree.
-        per_bit = 1.15 if n == 1 else 1.6
-        lut = products * n * m * per_bit + outputs * (m - 1) * (n + m + self.simd.bit_length())
-        if self.needs_total:
-            lut += self.group_parallel * self.simd * n * 1.1 + outputs * acc
-        lut += outputs * acc * 1.2
-        ff = lut * 1.2 + self.input.data_width * (1 + self._latencies()[0])
-        ring = 0.0
-        if self.steps > 1 and self.hold > 2:
-            ring = outputs * acc * ceil(self.hold / 32)
-            lut += ring
-        bram = 0.0
-        if self.depth > 1:
-            if self.style == "logic":
-                lut += width * ceil(self.depth / 64) * 0.9
-            else:
-                columns, rows, w, d = rom_tiling(width, self.depth)
-                bram += columns * rows * (0.5 if w * d <= 18432 else 1.0)
-                if rows > 1:
-                    lut += width * rows / 3
-        lut += outputs * acc * ceil(self.rounds * self.hold / 64) * 0.8
-        out_bits = self.output.data_width + 1
-        fifo = out_bits * 2 / 3 * ceil(self.fifo_depth / 32) if self.fifo_depth > 2 else 0
-        if fifo > 64:
-            bram, fifo = bram + ram_bram36(out_bits, self.fifo_depth), 0
-        own = Resources(lut=lut + fifo + 40, lutram=ring + fifo, ff=ff, bram36=bram)
-        return sum((u.estimate() for u in self.activation_units()), own)
+        acc, width = self.accumulator.width, outputs * self.simd * self.weight_type.width
+        dot = DotProduct.resources(self.simd, self.pe, self.input.dtype.width,
+                                   self.weight_type.width, self.xnor, self.needs_total)
+        parts = Resources(lut=self.group_parallel * dot.lut, ff=self.group_parallel * dot.ff)
+        if self.needs_total:  # the inputs' sum is taken off
+            parts += Resources(lut=outputs * acc, ff=outputs * acc)
+        parts += Resources(lut=outputs * acc, ff=outputs * acc)  # accumulation and its register
+        if self.steps > 1:
+            style = DelayLine.style_of(outputs * acc, self.hold)
+            if style in ("srl", "distributed"):
+                ram = outputs * acc * ceil((self.hold - 1) / 32)
+                parts += Resources(lut=ram, lutram=ram, ff=outputs * acc)
+            elif style == "block":
+                parts += Resources(bram36=ram_bram36(outputs * acc, self.hold - 1), lut=20, ff=10)
+            elif self.hold == 2:
+                parts += Resources(ff=outputs * acc)
+        if self.depth > 1 and self.style == "logic":
+            parts += Resources(lut=width * rom_luts(self.depth), ff=width)
+        elif self.depth > 1:
+            columns, rows, w, d = rom_tiling(width, self.depth)
+            parts += Resources(bram36=columns * rows * (0.5 if w * d <= 18432 else 1.0))
+            levels = self._latencies()[0] - 2
+            parts += Resources(lut=width * (rows - 1) / 3, ff=width * rows + levels * width)
+        starts = self.rounds * self.hold
+        if starts > 1:
+            parts += Resources(lut=outputs * acc * 0.8 * rom_luts(starts), ff=outputs * acc)
+        # The held beat and its copies beside the weight memory; counters and their delays.
+        held = self.input.data_width
+        parts += Resources(lut=0, ff=held * (1 + self._latencies()[0]))
+        counted = sum((n - 1).bit_length() for n in
+                      (self.hold, self.steps, self.rounds, self.input.pixels, self.depth))
+        parts += Resources(lut=1.4 * counted + 12, ff=counted + 14)
+        parts += fifo_resources(self.output.data_width + 1, self.fifo_depth)
+        return sum((u.estimate() for u in self.activation_units()), parts)
 
 
 class NeuronLayer(wiring.Component):
@@ -283,10 +288,10 @@ class NeuronLayer(wiring.Component):
         m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth)
         wiring.connect(m, wiring.flipped(self.o), fifo.o)
         places = Signal(range(cfg.fifo_depth + 1), init=cfg.fifo_depth)
-        neuron, neuron_end = _counter(m, cfg.hold, issue, "neuron")
-        step, step_end = _counter(m, cfg.steps, issue & neuron_end, "step")
-        around, around_end = _counter(m, cfg.rounds, issue & neuron_end & step_end, "round")
-        _, frame_end = _counter(m, cfg.input.pixels,
+        neuron, neuron_end = counter(m, cfg.hold, issue, "neuron")
+        step, step_end = counter(m, cfg.steps, issue & neuron_end, "step")
+        around, around_end = counter(m, cfg.rounds, issue & neuron_end & step_end, "round")
+        _, frame_end = counter(m, cfg.input.pixels,
                                 issue & neuron_end & step_end & around_end, "pixel")
         completes = step_end
         m.d.comb += [
@@ -303,7 +308,7 @@ class NeuronLayer(wiring.Component):
             m.d.sync += places.eq(Mux(taken, places + 1, places - 1))
 
         # Weights.
-        address, _ = _counter(m, cfg.depth, issue, "address")
+        address, _ = counter(m, cfg.depth, issue, "address")
         codes = cfg.weight_codes()
         m.submodules.weights = rom = Rom(codes, cfg.weight_type.width, cfg.style, "weights")
         m.d.comb += rom.addr.eq(address)
@@ -402,14 +407,3 @@ class NeuronLayer(wiring.Component):
         m.d.comb += index.eq(base + neuron)
         return index
 
-
-def _counter(m, count: int, step: Value, name: str) -> tuple[Value, Value]:
-    """Counts 0 to ``count - 1`` at each ``step``; the count, and whether it is at its end."""
-    if count == 1:
-        return Const(0, 0), Const(1, 1)
-    value = Signal(range(count), name=name)
-    end = Signal(name=f"{name}_end")
-    m.d.comb += end.eq(value == count - 1)
-    with m.If(step):
-        m.d.sync += value.eq(Mux(end, 0, value + 1))
-    return value, end

@@ -4,6 +4,7 @@ import numpy as np
 from amaranth import Cat, Const, Mux, Signal, Value
 
 from ..types import NumType
+from .primitives import increment
 
 __all__ = ["NEVER", "counter", "holds", "lookup", "number", "port_names"]
 
@@ -37,7 +38,8 @@ def counter(m, count: int, step: Value, name: str) -> tuple[Value, Value]:
     end = Signal(name=f"{name}_end")
     m.d.comb += end.eq(value == count - 1)
     with m.If(step):
-        m.d.sync += value.eq(Mux(end, 0, value + 1))
+        m.d.sync += value.eq(increment(value) if count & (count - 1) == 0
+                             else Mux(end, 0, increment(value)))
     return value, end
 
 

@@ -7,11 +7,12 @@ from amaranth import Array, Cat, ClockSignal, Instance, Module, Mux, Signal, Val
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["DelayLine", "Export", "Rom", "StreamFifo", "delay", "memory_style", "ram_bram36",
-           "rom_tiling"]
+__all__ = ["DelayLine", "Export", "Rom", "StreamFifo", "delay", "following", "increment",
+           "memory_style", "ram_bram36", "rom_luts", "rom_tiling"]
 
 SRL_LENGTH = 33  # a shift register of up to 32 bits and its output flip-flop
 REGISTER_LENGTH = 2
+SHORT_INCREMENT = 10  # bits
 
 
 class Export:
@@ -38,6 +39,24 @@ def ram_bram36(width: int, depth: int) -> float:
     halves = min(ceil(width / w) * ceil(depth / d) for w, d in
                  ((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)))
     return halves / 2
+
+
+def increment(value: Value) -> Value:
+    """``value + 1`` in the width of ``value``, overflow dropped.
+
+    Short ones are written bit by bit: as additions they would take a carry chain and, for each
+    bit, a LUT before it and often one behind it.
+    """
+    if len(value) > SHORT_INCREMENT:
+        return (value + 1)[:len(value)]
+    return Cat(bit ^ value[:n].all() if n else ~bit for n, bit in enumerate(value))
+
+
+def following(value: Signal, count: int) -> Value:
+    """``value + 1``, from ``count - 1`` back to 0; a power of two wraps by itself."""
+    if count & (count - 1) == 0:
+        return increment(value)
+    return Mux(value == count - 1, 0, increment(value))
 
 
 def delay(m, value: Value, clocks: int, name: str) -> Value:
@@ -92,7 +111,7 @@ class DelayLine(wiring.Component):
         write, read = ring.write_port(), ring.read_port()
         place = Signal(range(depth))
         with m.If(self.en):
-            m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+            m.d.sync += place.eq(following(place, depth))
         # Old contents are read as new ones are written: the word of ``depth`` steps ago.
         m.d.comb += [write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.en),
                      read.addr.eq(place), read.en.eq(self.en), self.o.eq(read.data)]
@@ -164,7 +183,7 @@ class StreamFifo(wiring.Component):
             place = Signal(range(depth), name="write_place" if port is write else "read_place")
             m.d.comb += port.addr.eq(place)
             with m.If(step):
-                m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+                m.d.sync += place.eq(following(place, depth))
         with m.If(put & ~get):
             m.d.sync += [level.eq(level + 1), full.eq(level == depth - 1), empty.eq(0)]
         with m.Elif(get & ~put):
@@ -172,6 +191,14 @@ class StreamFifo(wiring.Component):
         with m.If(advance):
             m.d.sync += self.o.valid.eq(~empty)
         return m
+
+
+def rom_luts(depth: int) -> float:
+    """LUTs of one bit of a memory of constants: a LUT6 holds 64, wider ones add multiplexers."""
+    if depth <= 64:
+        return 1.0
+    blocks = ceil(depth / 64)
+    return blocks + (ceil(blocks / 4) if blocks > 4 else 0)
 
 
 def rom_tiling(width: int, depth: int) -> tuple[int, int, int, int]:

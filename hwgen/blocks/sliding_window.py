@@ -18,7 +18,7 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType, smallest_type
 from .block import Block, Schedule, as_soon_as_possible
-from .primitives import DelayLine, memory_style, ram_bram36
+from .primitives import DelayLine, following, memory_style, ram_bram36
 
 __all__ = ["WindowGeometry", "WindowReaderConfig", "WindowShiftConfig", "convert_codes", "window_type"]
 
@@ -236,13 +236,16 @@ class WindowReaderConfig(_Window):
 
     def estimate(self, family):
         width, depth = self.input.data_width, self.capacity
-        address = depth.bit_length()
-        control = 9 * address + 40
+        address, count = (depth - 1).bit_length(), self.input.beats.bit_length()
+        wraps = depth & (depth - 1) != 0
+        padded = any(self.geometry.pad)
+        # Fitted to synthesis: positions count words of a frame, places words of the ring.
+        lut = 16 * count + (21 if wraps else 13) * address + padded * (60 + width)
+        ff = 10 * count + 5 * address + padded * 20 + width
         if memory_style(width, depth) == "block":
-            return Resources(lut=control + width, ff=control + width,
-                             bram36=ram_bram36(width, depth))
+            return Resources(lut=lut, ff=ff, bram36=ram_bram36(width, depth))
         ram = 4 * -(-width // 3) * -(-depth // 64)
-        return Resources(lut=control + width + ram, lutram=ram, ff=control + 2 * width)
+        return Resources(lut=lut + ram, lutram=ram, ff=ff + width)
 
 
 def _wrap_add(a: Value, constant: Value | int, size: int) -> Value:
@@ -287,7 +290,7 @@ class WindowReader(wiring.Component):
                      write.addr.eq(write_place), write.en.eq(put),
                      write.data.eq(self.i.payload.data.as_value())]
         with m.If(put):
-            m.d.sync += write_place.eq(Mux(write_place == size - 1, 0, write_place + 1))
+            m.d.sync += write_place.eq(following(write_place, size))
 
         # Position of the next window: its row and column, and the words that it needs.
         start, advance, element_end = Signal(), Signal(), Signal()
@@ -549,16 +552,16 @@ class WindowShiftConfig(_Window):
         spacing = np.cumsum(np.maximum(np.diff(ends, prepend=ends[0]), hold))
         passed = np.maximum.accumulate(latest - spacing) + spacing
         slack = there - step
-        after = ends[:-1] + 1
-        slack[after] = np.maximum(slack[after], passed[:-1] - step[after])
+        after = ends[ends + 1 < len(there)] + 1
+        slack[after] = np.maximum(slack[after], passed[:len(after)] - step[after])
         times = np.maximum.accumulate(slack) + step
         return Schedule((times[is_pixel],), passed, passed)
 
     def estimate(self, family):
         g, width = self.geometry, self.input.data_width
         taps = g.area - g.kernel[0]
-        lut = 60.0 + (sum(g.pad) > 0) * width
-        ff, lutram, bram = 60.0 + width * g.kernel[0], 0.0, 0.0
+        lut = 35.0 + (sum(g.pad) > 0) * width
+        ff, lutram, bram = 25.0 + width * g.kernel[0], 0.0, 0.0
         for length, count in ((g.dilation[1] * self.input.beats_per_pixel, taps),
                               (self.row_delay, g.kernel[0] - 1)):
             style = DelayLine.style_of(width, length)

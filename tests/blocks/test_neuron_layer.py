@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+
+from hwgen.blocks.neuron_layer import NeuronLayerConfig
+from hwgen.ops import Bias, Clip, Conv, Requantize, Threshold
+from hwgen.streams import TensorStream
+from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
+from tests.streams import check_block
+
+INPUT_TYPES = [BIPOLAR, TERNARY, uint_type(1), uint_type(4), int_type(3), int_type(8)]
+WEIGHT_TYPES = [BIPOLAR, TERNARY, int_type(4), uint_type(2), int_type(8)]
+FULL_SPEED = ((1.0, 1.0),)
+
+
+def values_of(kind):
+    values = np.arange(kind.low, kind.high + 1)
+    return values[kind.contains(values)]
+
+
+def make_conv(kind, groups=1, inputs=6, neurons=4, seed=0):
+    """A pointwise convolution; its first neurons have the extreme weights."""
+    rng = np.random.default_rng(seed)
+    weights = rng.choice(values_of(kind), (1, 1, inputs, groups * neurons))
+    weights[..., 0], weights[..., -1] = kind.low, kind.high
+    return Conv(weights, kind, rng.integers(-20, 21, groups * neurons), groups=groups)
+
+
+def make_layer(conv, kind, simd=2, pe=2, group_parallel=1, size=(1, 3), **given):
+    groups, inputs = conv.groups, conv.weights.shape[2]
+    shape = (*size, groups * inputs)
+    matrix = conv.weights.reshape(inputs, groups, -1).swapaxes(0, 1)
+    return NeuronLayerConfig(
+        TensorStream(kind, shape, group_parallel * simd), matrix, conv.weight_type, conv.bias,
+        conv.result_type((kind,), (shape,)), pe=pe, group_parallel=group_parallel,
+        **{"fifo_depth": 64} | given)
+
+
+def extreme_frames(stream, seed=0):
+    """All values lowest, all highest, and random ones."""
+    rng = np.random.default_rng(seed)
+    return np.stack([np.full(stream.shape, stream.dtype.low),
+                     np.full(stream.shape, stream.dtype.high),
+                     *rng.choice(values_of(stream.dtype), (2, *stream.shape))])
+
+
+def check(layer, **given):
+    """As :func:`check_block`, with extreme frames."""
+    check_block(layer, tensors=[extreme_frames(layer.input)], **given)
+
+
+@pytest.mark.parametrize("weight_type", WEIGHT_TYPES, ids=lambda t: t.name)
+@pytest.mark.parametrize("input_type", INPUT_TYPES, ids=lambda t: t.name)
+def test_every_pair_of_types_is_exact_at_the_predicted_clocks(input_type, weight_type):
+    conv = make_conv(weight_type)
+    layer = make_layer(conv, input_type)
+    x = extreme_frames(layer.input)
+    np.testing.assert_array_equal(layer.compute(x), conv.compute(x))
+    check(layer)
+
+
+@pytest.mark.parametrize("style", ["logic", "block"])
+@pytest.mark.parametrize("simd", [1, 2, 3, 6])
+@pytest.mark.parametrize("pe", [1, 2, 4])
+def test_every_folding_is_exact_at_the_predicted_clocks(pe, simd, style):
+    check(make_layer(make_conv(TERNARY), uint_type(3), simd, pe, style=style), stalls=FULL_SPEED)
+
+
+@pytest.mark.parametrize("hold", [3, 7, 40])
+def test_sums_circulate_in_rings_of_every_kind(hold):
+    conv = make_conv(int_type(3), inputs=2, neurons=hold)
+    check(make_layer(conv, int_type(3), simd=1, pe=1, size=(1, 2)), stalls=FULL_SPEED)
+
+
+@pytest.mark.parametrize("simd, pe, group_parallel", [
+    (1, 1, 1), (2, 1, 1), (4, 2, 1), (2, 2, 1), (4, 2, 2), (4, 2, 3), (4, 2, 6)])
+def test_groups_read_their_own_channels(simd, pe, group_parallel):
+    conv = make_conv(int_type(4), groups=6, inputs=4, neurons=2)
+    layer = make_layer(conv, TERNARY, simd, pe, group_parallel)
+    x = extreme_frames(layer.input)
+    np.testing.assert_array_equal(layer.compute(x), conv.compute(x))
+    check(layer)
+
+
+def test_groups_side_by_side_take_their_inputs_in_steps():
+    """Windows of a reader bring the elements of all groups in turn: (element, group)."""
+    conv = make_conv(int_type(4), groups=2, inputs=3, neurons=2)
+    layer = make_layer(conv, TERNARY, simd=1, pe=2, group_parallel=2)
+    assert (layer.steps, layer.hold, layer.cycles) == (3, 1, 9)
+    x = extreme_frames(layer.input)
+    by_group = x.reshape(*x.shape[:3], 3, 2).swapaxes(3, 4).reshape(x.shape)
+    np.testing.assert_array_equal(layer.compute(x), conv.compute(by_group))
+    check(layer)
+
+
+@pytest.mark.parametrize("weight_type", [BIPOLAR, int_type(4)], ids=lambda t: t.name)
+def test_depthwise_layers_of_one_input_per_group(weight_type):
+    conv = make_conv(weight_type, groups=4, inputs=1, neurons=1)
+    for group_parallel in (1, 2, 4):
+        check(make_layer(conv, int_type(3), 1, 1, group_parallel), stalls=FULL_SPEED)
+
+
+@pytest.mark.parametrize("pe", [1, 4])
+@pytest.mark.parametrize("activations", [
+    ((Threshold([[-2]], [False], BIPOLAR, -1, 2), BIPOLAR),),
+    ((Threshold([[-9, 0, 7], [1, 2, 3], [0, 0, 0], [-30, -20, 40]], [False, True, False, True],
+                uint_type(2)), uint_type(2)),),
+    ((Requantize([3, 5, -7, 1], [2], 1, "half_even", int_type(4)), int_type(4)),),
+    ((Clip(-3, 12), int_type(5)),),
+    ((Clip(0, None), uint_type(6)), (Bias([1, 2, 3, 4]), uint_type(7)),
+     (Requantize([1], [3], 0, "floor", uint_type(3)), uint_type(3))),
+], ids=["sign", "thresholds", "requantize", "clip", "chain"])
+def test_activations_follow_the_sums(activations, pe):
+    layer = make_layer(make_conv(TERNARY), uint_type(3), pe=pe, activations=activations)
+    assert layer.output.dtype == activations[-1][1]
+    check(layer)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 9])
+def test_a_small_fifo_only_slows(depth):
+    layer = make_layer(make_conv(TERNARY), uint_type(3), simd=6, pe=4, size=(3, 3),
+                       fifo_depth=depth)
+    check(layer, predict=False, stalls=((1.0, 1.0), (0.7, 0.4)))
+
+
+def test_a_fifo_of_the_pipeline_s_length_keeps_the_interval():
+    """One place for each beat on the way, for the FIFO's own clocks, and one for its return."""
+    layer = make_layer(make_conv(TERNARY), uint_type(3), simd=6, pe=4, size=(3, 3))
+    depth = layer.pipeline + 3
+    check(make_layer(make_conv(TERNARY), uint_type(3), simd=6, pe=4, size=(3, 3),
+                     fifo_depth=depth), stalls=FULL_SPEED)
+    with pytest.raises(AssertionError):
+        check(make_layer(make_conv(TERNARY), uint_type(3), simd=6, pe=4, size=(3, 3),
+                         fifo_depth=depth - 1), stalls=FULL_SPEED)
+
+
+def test_weights_in_several_tiles_of_block_ram():
+    conv = make_conv(int_type(4), inputs=20, neurons=20)
+    layer = make_layer(conv, BIPOLAR, simd=10, pe=2, size=(1, 1), style="block")
+    assert layer.estimate("xc7").bram36 > 1
+    check(layer, stalls=FULL_SPEED)
+
+
+def test_frames_of_one_beat():
+    conv = make_conv(int_type(4), inputs=3, neurons=2)
+    check(make_layer(conv, int_type(4), simd=3, pe=2, size=(1, 1)))
+
+
+def test_a_frame_takes_neurons_over_pe_clocks_per_input_beat():
+    layer = make_layer(make_conv(TERNARY), uint_type(3), simd=2, pe=1, size=(2, 5))
+    assert layer.cycles == 2 * 5 * (6 // 2) * (4 // 1)
+    assert layer.folding == {"pe": 1, "simd": 2}
+
+
+@pytest.mark.parametrize("change, text", [
+    ({"simd": 4}, r"^lanes \(4\) must be group_parallel x a divisor of the inputs \(6\)$"),
+    ({"pe": 3}, (r"^pe \(3\) must divide the number of neurons \(4\); choose one of "
+                 r"\[1, 2, 4\]$")),
+    ({"group_parallel": 3}, r"^group_parallel \(3\) must divide the number of groups \(2\)$"),
+    ({"group_parallel": 2}, (r"^group_parallel \(2\) above 1 needs all neurons of a group at once: "
+                             r"pe = 4, not 2$")),
+    ({"style": "lutram"}, "^style must be 'logic' or 'block', not 'lutram'$"),
+    ({"fifo_depth": 1}, r"^fifo_depth \(1\) must be at least 2$"),
+])
+def test_what_can_not_be_built_is_refused(change, text):
+    conv = make_conv(TERNARY, groups=2)
+    with pytest.raises(ValueError, match=text):
+        make_layer(conv, uint_type(2), **change)
+
+
+def test_a_stream_of_other_channels_is_refused():
+    conv = make_conv(TERNARY)
+    with pytest.raises(ValueError, match="^weights take 1 x 6 channels, the stream has 8$"):
+        NeuronLayerConfig(TensorStream(BIPOLAR, (1, 1, 8), 2),
+                          conv.weights.reshape(1, 6, 4), TERNARY, conv.bias, int_type(8))

@@ -1,0 +1,79 @@
+"""A fork whose branches take unequal time needs the FIFOs that were computed for it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwgen.blocks.fifo import FifoConfig
+from hwgen.hardware import Source
+from hwgen.lower import build_hardware, plan_layers
+from hwgen.ops import Add, Concat, Conv, Requantize
+from hwgen.schedule import size_buffers
+from hwgen.types import TERNARY, uint_type
+from tests.graphs import GraphBuilder
+from tests.system.top_driver import TopSimulator
+
+FRAMES = 5
+
+
+def unequal_branches(join):
+    """1x1 beside 5x5: the wide window waits for two rows that the narrow branch must hold."""
+    rng = np.random.default_rng(0)
+
+    def conv(size):
+        return Conv(rng.integers(-1, 2, (size, size, 1, 1)), TERNARY, [0], pad=(size // 2,) * 4)
+
+    act = Requantize([1], [1], 0, "half_up", uint_type(3))
+    graph = (GraphBuilder((8, 12, 1), uint_type(3)).add("narrow", conv(1), "x")
+             .add("narrow_act", act).add("wide", conv(5), "x").add("wide_act", act)
+             .add("join", join, "narrow_act", "wide_act").build())
+    plans = plan_layers(graph)
+    chosen = {p.name: next(o for o in p.options("xc7") if o.folding.get("window") != "reader")
+              for p in plans}
+    hardware, timing = size_buffers(build_hardware(graph, plans, chosen))
+    return graph, hardware, timing
+
+
+def with_depths(hardware, depths):
+    """The same hardware with other depths of some FIFOs, by name of the block."""
+    def changed(node):
+        if node.name not in depths:
+            return node
+        field = "depth" if isinstance(node.block, FifoConfig) else "fifo_depth"
+        return replace(node, block=replace(node.block, **{field: depths[node.name]}))
+    return hardware.with_nodes(map(changed, hardware.nodes))
+
+
+def run(graph, hardware):
+    """Frame interval; checks the outputs."""
+    x = np.random.default_rng(1).integers(0, 8, (FRAMES, *graph.input_tensor.shape))
+    result = TopSimulator(hardware).run(x, patience=1000)
+    out = hardware.stream(hardware.output)
+    np.testing.assert_array_equal(out.unpack(result.words), graph.run(x))
+    return result.interval(out.beats)
+
+
+def computed(timing):
+    """Depths beside the wide window before they are rounded up to whole memories."""
+    return {"x_fork_fifo0": timing.depths[Source("x_fork", 0)],
+            "narrow": timing.depths[Source("narrow")]}
+
+
+@pytest.mark.parametrize("join", [Concat(), Add()], ids=["concat", "add"])
+def test_computed_depths_hold_the_interval(join):
+    graph, hardware, timing = unequal_branches(join)
+    assert run(graph, with_depths(hardware, computed(timing))) == timing.interval == 192
+
+
+def test_depths_a_little_less_lose_clocks():
+    graph, hardware, timing = unequal_branches(Concat())
+    depths = {name: depth - 2 for name, depth in computed(timing).items() if depth > 3}
+    assert run(graph, with_depths(hardware, {"x_fork_fifo0": 2} | depths)) > timing.interval
+
+
+@pytest.mark.parametrize("join", [Concat(), Add()], ids=["concat", "add"])
+def test_depths_of_less_than_the_rows_that_the_window_waits_for_deadlock(join):
+    graph, hardware, _ = unequal_branches(join)
+    with pytest.raises(AssertionError, match="nothing moves"):
+        run(graph, with_depths(hardware, {"x_fork_fifo0": 2, "narrow": 20}))

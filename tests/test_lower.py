@@ -1,0 +1,255 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from hwgen.blocks.fork import ForkConfig
+from hwgen.blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
+from hwgen.blocks.width_adapter import WidthAdapterConfig
+from hwgen.errors import ModelError
+from hwgen.lower import build_hardware, divisors, plan_layers, unique_name
+from hwgen.ops import (
+    Add,
+    ArgMax,
+    BatchNorm,
+    Bias,
+    Clip,
+    Concat,
+    Conv,
+    Flatten,
+    MaxPool,
+    Requantize,
+    SumPool,
+)
+from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
+from tests.graphs import GraphBuilder
+
+
+def conv(kernel, inputs, outputs, kind=TERNARY, seed=0, **given):
+    rng = np.random.default_rng(seed)
+    values = np.arange(kind.low, kind.high + 1)
+    weights = rng.choice(values[kind.contains(values)],
+                         (*kernel, inputs // given.get("groups", 1), outputs))
+    return Conv(weights, kind, rng.integers(-5, 6, outputs), **given)
+
+
+def requantize(kind=uint_type(2), shift=2):
+    return Requantize([1], [shift], 0, "half_up", kind)
+
+
+def build(graph, **wanted):
+    """Hardware with the first option of each layer that has the folding wanted of it."""
+    plans = plan_layers(graph)
+    chosen = {p.name: next(o for o in p.options("xc7")
+                           if all(o.folding.get(k) == v
+                                  for k, v in wanted.get(p.name, {}).items())) for p in plans}
+    return build_hardware(graph, plans, chosen)
+
+
+def blocks(hardware):
+    return [node.name for node in hardware.nodes]
+
+
+def test_divisors():
+    assert [divisors(n) for n in (1, 6, 7, 12)] == [[1], [1, 2, 3, 6], [1, 7],
+                                                    [1, 2, 3, 4, 6, 12]]
+
+
+# Layers.
+
+def test_activations_join_the_convolution_before_them():
+    graph = (GraphBuilder((4, 4, 2), uint_type(2)).add("a", conv((1, 1), 2, 3))
+             .add("b", Bias([1, 2, 3])).add("c", requantize()).build())
+    plan, = plan_layers(graph)
+    assert (plan.name, plan.tensor, plan.block_name) == ("a", "c", "Conv")
+    assert [kind for _, kind in plan.activations] == [graph.node("b").output.dtype, uint_type(2)]
+    assert plan.accumulator == graph.node("a").output.dtype
+
+
+def test_an_activation_of_a_tensor_with_another_reader_stands_alone():
+    graph = (GraphBuilder((2, 2, 2), uint_type(2)).add("a", conv((1, 1), 2, 2))
+             .add("b", requantize(), "a").add("c", requantize(int_type(3)), "a")
+             .add("d", Concat(), "b", "c").build())
+    plans = plan_layers(graph)
+    assert [(p.name, p.block_name, len(p.activations)) for p in plans] == [
+        ("a", "Conv", 0), ("b", "Activation", 1), ("c", "Activation", 1), ("d", "Concat", 0)]
+
+
+def test_an_activation_behind_a_pool_stands_alone():
+    graph = (GraphBuilder((4, 4, 2), uint_type(2)).add("a", SumPool((2, 2), (2, 2)))
+             .add("b", requantize()).add("c", Clip(0, 1)).build())
+    assert [(p.name, len(p.activations)) for p in plan_layers(graph)] == [("a", 0), ("b", 2)]
+
+
+def test_flatten_is_no_block():
+    graph = (GraphBuilder((2, 2, 2), uint_type(2)).add("a", MaxPool((1, 1), (1, 1)))
+             .add("f", Flatten()).add("g", Flatten()).add("b", conv((1, 1), 8, 3)).build())
+    plans = plan_layers(graph)
+    assert [(p.name, p.inputs[0][0], p.inputs[0][1].shape) for p in plans] == [
+        ("a", "x", (2, 2, 2)), ("b", "a", (1, 1, 8))]
+
+
+def test_a_network_that_only_flattens_is_refused():
+    graph = GraphBuilder((2, 2, 2), uint_type(2)).add("f", Flatten()).build()
+    with pytest.raises(ModelError,
+                       match="^f: the network has no layer that computes anything$"):
+        plan_layers(graph)
+
+
+def test_an_operation_without_a_block_is_refused():
+    graph = (GraphBuilder((2, 2, 1), uint_type(2))
+             .add("n", BatchNorm((Fraction(2),), (Fraction(1),))).build())
+    with pytest.raises(ModelError, match="^n: BatchNorm has no hardware block$"):
+        plan_layers(graph)
+
+
+# Options.
+
+CONVOLUTIONS = {
+    "pointwise": conv((1, 1), 4, 6),
+    "pointwise in groups": conv((1, 1), 6, 6, groups=3),
+    "3x3": conv((3, 3), 4, 2, pad=(1, 1, 1, 1), pad_value=1),
+    "wider padding": conv((2, 3), 2, 3, BIPOLAR, pad=(1, 0, 2, 1), pad_value=-3),
+    "stride and dilation": conv((2, 2), 4, 2, stride=(2, 1), dilation=(1, 3), pad=(0, 1, 2, 0)),
+    "1x1 with stride": conv((1, 1), 4, 2, stride=(2, 2)),
+    "groups": conv((3, 2), 6, 12, groups=3, pad=(1, 1, 0, 1)),
+    "depthwise": conv((3, 3), 4, 4, groups=4, pad=(1, 1, 1, 1)),
+    "depthwise with two outputs": conv((3, 1), 4, 8, groups=4),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_every_option_of_a_convolution_computes_it(name):
+    op = CONVOLUTIONS[name]
+    channels = op.weights.shape[2] * op.groups
+    graph = GraphBuilder((5, 6, channels), int_type(3)).add("a", op).add("b", requantize()).build()
+    plan, = plan_layers(graph)
+    x = np.random.default_rng(0).integers(-4, 4, (2, 5, 6, channels))
+    expected = graph.run(x)
+    seen = set()
+    for option in plan.options("xc7"):
+        y = x
+        for _, block in option.blocks:
+            y = block.compute(y)
+        np.testing.assert_array_equal(y, expected, err_msg=str(option.folding))
+        assert option.cycles == max(block.cycles for _, block in option.blocks)
+        seen.add(tuple(option.folding.items()))
+    assert len(seen) == len(plan.options("xc7"))
+
+
+def test_a_convolution_can_be_built_from_one_product_a_clock_to_all_at_once():
+    graph = GraphBuilder((5, 6, 4), int_type(3)).add("a", CONVOLUTIONS["3x3"]).build()
+    options = plan_layers(graph)[0].options("xc7")
+    cycles = {o.cycles for o in options}
+    assert max(cycles) == 5 * 6 * 9 * 4 * 2
+    assert min(cycles) == 7 * 8  # the padded frame passes, all channels of a pixel in a clock
+    kinds = {type(o.blocks[0][1]) for o in options}
+    assert kinds == {WindowReaderConfig, WindowShiftConfig}
+
+
+def test_a_pointwise_convolution_has_no_window():
+    graph = GraphBuilder((5, 6, 4), int_type(3)).add("a", CONVOLUTIONS["pointwise"]).build()
+    assert all(len(o.blocks) == 1 for o in plan_layers(graph)[0].options("xc7"))
+
+
+def test_groups_side_by_side_are_offered_for_both_windows():
+    graph = GraphBuilder((5, 6, 4), int_type(3)).add("a", CONVOLUTIONS["depthwise"]).build()
+    found = {(o.folding["window"], o.folding["groups"])
+             for o in plan_layers(graph)[0].options("xc7")}
+    assert found == {(kind, n) for kind in ("reader", "shift") for n in (1, 2, 4)}
+
+
+def test_many_weights_are_not_offered_as_logic():
+    graph = GraphBuilder((512,), BIPOLAR).add("a", conv((1, 1), 512, 256)).build()
+    styles = {o.folding["weights"] for o in plan_layers(graph)[0].options("xc7")
+              if o.folding["pe"] * o.folding["simd"] < 512 * 256}
+    assert styles == {"block"}
+
+
+@pytest.mark.parametrize("op, channels, lanes", [
+    (MaxPool((2, 2), (2, 2)), 6, [1, 2, 3, 6]), (ArgMax(), 4, [1, 2, 4]),
+    (requantize(), 5, [1, 5])])
+def test_other_layers_have_an_option_for_each_number_of_lanes(op, channels, lanes):
+    graph = GraphBuilder((4, 4, channels), uint_type(2)).add("a", op).build()
+    assert [o.folding for o in plan_layers(graph)[0].options("xc7")] == [
+        {"lanes": n} for n in lanes]
+
+
+def test_lanes_of_a_concat_divide_the_channels_of_every_input():
+    graph = (GraphBuilder((2, 2, 4), uint_type(2)).add("a", conv((1, 1), 4, 6), "x")
+             .add("b", requantize()).add("c", Concat(), "x", "b").build())
+    assert [o.folding["lanes"] for o in plan_layers(graph)[1].options("xc7")] == [1, 2]
+
+
+# The hardware graph.
+
+def test_a_tensor_with_several_readers_is_forked():
+    graph = (GraphBuilder((2, 2, 4), uint_type(2)).add("a", requantize(), "x")
+             .add("b", requantize(), "x").add("c", Add(), "a", "b", "x").build())
+    hardware = build(graph)
+    assert hardware.node("x_fork").block.outputs == 3
+    assert not any(isinstance(n.block, ForkConfig) for n in hardware.nodes if n.name != "x_fork")
+
+
+def test_a_layer_that_reads_a_tensor_twice_gets_two_copies():
+    graph = GraphBuilder((2, 2, 4), uint_type(2)).add("a", Add(), "x", "x").build()
+    hardware = build(graph, a={"lanes": 4})
+    assert [(s.node, s.port) for s in hardware.node("a").sources] == [("x_fork", 0), ("x_fork", 1)]
+
+
+def test_lanes_meet_in_width_adapters():
+    graph = (GraphBuilder((12,), uint_type(2)).add("a", conv((1, 1), 12, 12))
+             .add("b", conv((1, 1), 12, 2)).build())
+    hardware = build(graph, a={"simd": 1, "pe": 4}, b={"simd": 6})
+    adapters = [n for n in hardware.nodes if isinstance(n.block, WidthAdapterConfig)]
+    assert [(n.name, n.block.input.lanes, n.block.output.lanes) for n in adapters] == [
+        ("b_width", 4, 12), ("b_width_down", 12, 6)]
+
+
+@pytest.mark.parametrize("shape, simd, lanes", [
+    ((4, 4, 3), 1, 3),   # whole pixels, as a camera gives them
+    ((4, 4, 6), 2, 2),   # as the reader wants them
+    ((2, 2, 6), 4, 6),   # a reader of the flat tensor: no more than a pixel
+    ((2, 2, 6), 12, 6),
+    ((2, 2, 15), 4, 5),
+    ((24,), 8, 8),
+])
+def test_lanes_of_the_network_s_input(shape, simd, lanes):
+    builder = GraphBuilder(shape, uint_type(2))
+    if simd not in divisors(shape[-1]):
+        builder.add("f", Flatten())
+    channels = builder.nodes[-1].output.shape[2] if builder.nodes else shape[-1]
+    hardware = build(builder.add("a", conv((1, 1), channels, 2)).build(), a={"simd": simd})
+    assert hardware.input.lanes == lanes
+
+
+def test_the_output_may_be_a_flattened_tensor():
+    graph = (GraphBuilder((2, 2, 2), uint_type(2)).add("a", requantize()).add("f", Flatten())
+             .build())
+    hardware = build(graph)
+    assert (hardware.output.node, hardware.output_tensor) == ("a", "f")
+
+
+def test_names_that_are_taken_get_a_number():
+    taken = {"conv_window"}
+    assert [unique_name("Conv_Window", taken) for _ in range(2)] == ["Conv_Window_2",
+                                                                     "Conv_Window_3"]
+    assert unique_name("other", taken) == "other"
+
+
+def test_layers_named_like_blocks_of_other_layers():
+    graph = (GraphBuilder((4, 4, 2), uint_type(2)).add("a", conv((3, 3), 2, 2), "x")
+             .add("a_window", requantize(int_type(4))).add("hwgen_rom", MaxPool((2, 2), (1, 1)))
+             .add("x_fork", conv((4, 4), 2, 1, seed=2), "x").add("b", Flatten(), "hwgen_rom")
+             .add("c", Concat(), "b", "x_fork").build())
+    hardware = build(graph)
+    names = blocks(hardware)
+    assert len({name.lower() for name in names}) == len(names)
+    assert "hwgen_rom" not in names
+    assert [n.name for n in hardware.nodes if n.layer == "x"] == ["x_fork_2"]
+
+
+def test_every_tensor_of_a_layer_s_end_is_named():
+    graph = (GraphBuilder((4, 4, 2), uint_type(2)).add("a", conv((3, 3), 2, 2))
+             .add("b", requantize()).add("c", MaxPool((2, 2), (1, 1))).build())
+    assert {n.name: n.tensor for n in build(graph).nodes if n.tensor} == {"a": "b", "c": "c"}
