@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -73,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(error.format_message().rstrip(".") + hint)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        warnings.simplefilter("ignore")  # Amaranth's, about hardware that is left half built
         print("hwgen: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -193,7 +195,7 @@ def build_command(model: Path, board: str, folder: Path, fps: float | None, max_
     """
     if (fps is not None) + max_fps + (fold is not None) > 1:
         raise click.UsageError("--fps, --max-fps and --fold exclude each other")
-    check_folder(folder)
+    _check_target(folder)
     chip = load_board(board)
     share = 1.0 if fps is not None or max_fps or fold is not None else DEFAULT_SHARE
     if budget is None:
@@ -219,7 +221,11 @@ def build_command(model: Path, board: str, folder: Path, fps: float | None, max_
         begun = perf_counter()
         loaded = _load(model)
         on_step("reading the model", perf_counter() - begun)
-        report = build(loaded, target, folder, on_step)
+        try:
+            report = build(loaded, target, folder, on_step)
+        except OSError as error:
+            raise HwgenError(f"{folder}: can't be written: {error.strerror}; "
+                             "give another folder with -o") from None
     if verify_frames:
         report = timed("verification", _verify, folder, verify_frames, 0.25, 0, None)
     if with_synth:
@@ -261,7 +267,7 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
     if wave is not None:
         check_writable(wave)
     graph = _built_graph(folder)
-    x = load_input(graph, input_file, raw)
+    x = _frames(graph, input_file, raw)
     with _progress("simulating") as on_progress:
         result = simulate(folder, x, stall=stall, seed=seed, wave=wave, on_progress=on_progress)
     save_array(output_file, model_output(graph, result.outputs, raw))
@@ -363,11 +369,30 @@ def _built_graph(folder: Path) -> Graph:
     return run_pipeline(load_model(folder / "model" / "model.json").to_graph())
 
 
+def _check_target(folder: Path) -> None:
+    """HwgenError unless a design can be put into ``folder``: before the work, not after it."""
+    check_folder(folder)
+    place = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise HwgenError(f"{folder}: {place} is a file; give another folder with -o")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise HwgenError(f"{folder}: can't be written: no permission in {place}; "
+                         "give another folder with -o")
+
+
+def _frames(graph: Graph, file: Path, raw: bool) -> np.ndarray:
+    """Integers of a file with at least one frame."""
+    x = load_input(graph, file, raw)
+    if not len(x):
+        raise HwgenError(f"{file}: holds no frame")
+    return x
+
+
 def _verify(folder: Path, frames: int, stall: float, seed: int,
             input_file: Path | None) -> dict[str, Any]:
     graph = _built_graph(folder)
     if input_file is not None:
-        x = load_input(graph, input_file, raw=True)
+        x = _frames(graph, input_file, raw=True)
     else:
         kind, rng = graph.input_tensor.dtype, np.random.default_rng(seed)
         shape = (frames, *graph.input_tensor.shape)

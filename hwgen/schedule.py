@@ -17,9 +17,9 @@ import numpy as np
 from .blocks.add import AddConfig
 from .blocks.block import Block
 from .blocks.elementwise import ElementwiseConfig
-from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
+from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.primitives import memory_style, ram_bram36
 from .blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
 from .hardware import INPUT, HwGraph, HwNode, Source
@@ -42,7 +42,7 @@ class Timing:
     latency
         Clocks from a frame's first input beat, right behind reset, to its last output beat, when
         its beats come at full speed. FIFOs are deep enough for the interval, not for that: where
-        one of a fork's fills up, the frame may take some clocks more.
+        one fills up, the frame may take some clocks more.
     depths
         FIFO depth in beats behind each stream's producer.
     """

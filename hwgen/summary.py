@@ -33,7 +33,7 @@ def layer_table(name: str, rows: list[dict[str, Any]]) -> Table:
     """The rows for a terminal, with their sums."""
     table = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False,
                   padding=(0, 2, 0, 0))
-    for column in ("layer", "operation", "output", "type", "weights of"):
+    for column in ("layer", "operation", "output", "type", "weight type"):
         table.add_column(column)
     for column in ("weights", "weight bits", "MACs"):
         table.add_column(column, justify="right")

@@ -42,7 +42,7 @@ def write_verilog(hardware: HwGraph, folder: Path, scratch: Path,
     tuple[list[str], list[str]]
         Sources and memory files, relative to ``folder``; the top comes last.
     """
-    rtl = folder / "rtl"
+    rtl = (folder / "rtl").resolve()  # Yosys runs elsewhere
     rtl.mkdir()
     sources, memories, commands = [], [], []
     for node in hardware.nodes:
@@ -77,8 +77,10 @@ def _convert(name: str, text: str, rtl: Path, scratch: Path) -> list[str]:
     (scratch / f"{name}.il").write_text(text)
     # Registers get resets and enables, and sums only the bits that are used: that reads better.
     # Further optimization is left to synthesis.
+    # In the top every stream keeps its wires: they are what simulation looks at.
+    clean = "opt_clean" if name == TOP else "opt_clean -purge"
     return ["design -reset", f"read_rtlil {yosys.quoted(scratch / f'{name}.il')}",
-            "proc -norom", "opt_expr", "opt_merge", "opt_clean -purge", "opt_dff", "wreduce",
-            "opt_expr -mux_undef -mux_bool", "opt_merge", "opt_clean -purge", "memory_collect",
+            "proc -norom", "opt_expr", "opt_merge", clean, "opt_dff", "wreduce",
+            "opt_expr -mux_undef -mux_bool", "pmuxtree", "opt_merge", clean, "memory_collect",
             "setattr -mod -unset generator -unset top *",
             f"write_verilog -norename {yosys.quoted(rtl / f'{name}.v')}"]

@@ -33,8 +33,8 @@ def conv(kernel, inputs, outputs, kind=TERNARY, seed=0, **given):
     return Conv(weights, kind, rng.integers(-5, 6, outputs), **given)
 
 
-def requantize(kind=uint_type(2), shift=2):
-    return Requantize([1], [shift], 0, "half_up", kind)
+def requantize(kind=None):
+    return Requantize([1], [2], 0, "half_up", kind or uint_type(2))
 
 
 def build(graph, **wanted):

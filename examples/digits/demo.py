@@ -19,7 +19,9 @@ FPS = "50000"
 def hwgen(*arguments: object) -> None:
     command = [str(a) for a in arguments]
     print("\n$ hwgen " + " ".join(command), flush=True)
-    subprocess.run([sys.executable, "-m", "hwgen", *command], check=True)
+    status = subprocess.run([sys.executable, "-m", "hwgen", *command], check=False).returncode
+    if status:
+        sys.exit(status)  # hwgen has said why
 
 
 def main(folder: Path) -> int:

@@ -20,7 +20,8 @@ from ..types import NumType, smallest_type
 from .block import Block, Schedule, as_soon_as_possible
 from .primitives import DelayLine, following, memory_style, ram_bram36
 
-__all__ = ["WindowGeometry", "WindowReaderConfig", "WindowShiftConfig", "convert_codes", "window_type"]
+__all__ = ["WindowGeometry", "WindowReaderConfig", "WindowShiftConfig", "convert_codes",
+           "window_type"]
 
 READER_INTERVAL = 3  # least clocks between windows: need and level are compared in a pipeline
 READER_LATENCY = 3  # address, memory read, output register
@@ -414,7 +415,7 @@ class WindowReader(wiring.Component):
 
     def _element_loops(self, m, start, advance, busy, element_end, top_words, left_words, row,
                        column):
-        """Counters of chunk, kernel column, kernel row and round; whether the element is a pixel."""
+        """Counters of chunk, kernel column, kernel row, round; whether the element is a pixel."""
         cfg, g = self.config, self.config.geometry
         height, width, _ = cfg.input.shape
         ends = []
@@ -624,7 +625,8 @@ class WindowShift(wiring.Component):
         for place, extent, stride, count, name in (
                 (row, g.extent[0], g.stride[0], cfg.positions[0], "row"),
                 (column, g.extent[1], g.stride[1], cfg.positions[1], "column")):
-            ready_axes.append(self._on_grid(m, place, extent - 1, stride, count, name, step, counts))
+            ready_axes.append(self._on_grid(m, place, extent - 1, stride, count, name, step,
+                                            counts))
             last_axes.append(place == extent - 1 + (count - 1) * stride)
         m.d.comb += [
             is_pixel.eq(inside), completes.eq(ready_axes[0] & ready_axes[1]),

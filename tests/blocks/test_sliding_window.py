@@ -172,21 +172,35 @@ def test_the_least_capacity_of_a_reader_only_slows(name):
     check_block(window, predict=False, stalls=((1.0, 1.0), (0.5, 0.5)))
 
 
+def spread_peak(pair, frames):
+    """Peak of a ring under a source that spreads its beats over the frame, as rings are sized."""
+    beats = pair.inputs[0].beats
+    ready = (np.arange(frames)[:, None] * pair.cycles
+             + np.arange(beats) * pair.cycles // beats).reshape(-1)
+    return pair.schedule(frames, ready).peak
+
+
+def interval(pair, capacity, frames=5):
+    """Clocks between the last two frames with a ring of that capacity."""
+    fitted = Pair(replace(pair.window, capacity=capacity), pair.layer)
+    _, (trace,) = trace_block(fitted, random_frames(pair.inputs[0], frames))
+    return trace.passed[-1] - trace.passed[-1 - fitted.output.beats]
+
+
 @pytest.mark.parametrize("hold", [1, 3])
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_a_reader_with_the_capacity_of_its_schedule_loses_no_clock(name, hold):
-    size, geometry = GEOMETRIES[name]
-    _, pair = make_pair(WindowReaderConfig, size, geometry, outputs=hold, pe=1, capacity=ROOMY)
-    # The schedule of a source that spreads its beats over the frame, as buffers are sized.
-    beats = pair.inputs[0].beats
-    ready = (np.arange(5)[:, None] * pair.cycles
-             + np.arange(beats) * pair.cycles // beats).reshape(-1)
-    peak = pair.schedule(5, ready).peak
-    capacity = max(peak, pair.window.least_capacity)
-    fitted = Pair(replace(pair.window, capacity=capacity), pair.layer)
-    x = random_frames(pair.inputs[0], 5)
-    _, (trace,) = trace_block(fitted, x)
-    assert trace.passed[-1] - trace.passed[-1 - fitted.output.beats] == pair.cycles
+    _, pair = make_pair(WindowReaderConfig, *GEOMETRIES[name], outputs=hold, pe=1, capacity=ROOMY)
+    capacity = max(spread_peak(pair, 5), pair.window.least_capacity)
+    assert interval(pair, capacity) == pair.cycles
+
+
+@pytest.mark.parametrize("name", ["valid", "strides", "1x1 with stride", "1-D",
+                                  "kernel as large as the input"])
+def test_a_reader_with_much_less_loses_clocks(name):
+    _, pair = make_pair(WindowReaderConfig, *GEOMETRIES[name], outputs=1, pe=1, capacity=ROOMY)
+    assert spread_peak(pair, 5) > pair.window.least_capacity
+    assert interval(pair, pair.window.least_capacity) > pair.cycles
 
 
 @pytest.mark.parametrize("width, capacity", [(40, 0), (40, 127), (70, 0), (70, 300)])

@@ -1,0 +1,230 @@
+"""Sliding windows from a shift register: a whole window per beat."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..resources import Resources
+from ..streams import TensorStream
+from ..types import NumType
+from .block import Schedule
+from .parts import counter
+from .primitives import DelayLine, ram_bram36
+from .window import Window, WindowGeometry, convert_codes
+
+__all__ = ["WindowShift", "WindowShiftConfig"]
+
+
+@dataclass(frozen=True)
+class WindowShiftConfig(Window):
+    """Whole windows: for each chunk of ``lanes`` input channels, all elements in one beat.
+
+    Pixels, padding included, shift through registers and row delays, one beat per clock; a beat
+    that completes a window leaves the registers as one output beat. Within it lanes are ordered
+    (group, kernel row, kernel column, channel).
+
+    Parameters
+    ----------
+    input
+        Pixels.
+    geometry
+        Kernel placement.
+    out_type
+        Type of the elements; the input's type, or wider when ``pad_value`` needs it.
+    group_parallel
+        Groups whose channels come side by side.
+    """
+
+    input: TensorStream
+    geometry: WindowGeometry
+    out_type: NumType
+    group_parallel: int = 1
+
+    def __post_init__(self):
+        self._check()
+        if self.rounds > 1 and self.chunks > 1:
+            raise ValueError("whole windows of several groups need the channels of a group in one "
+                             f"beat; use {self.input.channels // self.geometry.groups} lanes")
+
+    @property
+    def output(self) -> TensorStream:
+        area = self.geometry.area
+        return TensorStream(self.out_type, (*self.positions, area * self.input.channels),
+                            area * self.input.lanes)
+
+    @property
+    def scanned(self) -> tuple[int, int]:
+        """Rows and columns that pass through, padding included as far as windows need it."""
+        g, (height, width, _) = self.geometry, self.input.shape
+        rows, columns = self.positions
+        return (max(g.pad[0] + height, (rows - 1) * g.stride[0] + g.extent[0]),
+                max(g.pad[2] + width, (columns - 1) * g.stride[1] + g.extent[1]))
+
+    @property
+    def latency(self) -> int:
+        return 1
+
+    @property
+    def cycles(self) -> int:
+        rows, columns = self.scanned
+        return rows * columns * self.input.beats_per_pixel
+
+    @property
+    def row_delay(self) -> int:
+        """Steps from the first element of a kernel row to the last of the row above."""
+        g, words = self.geometry, self.input.beats_per_pixel
+        return (g.dilation[0] * self.scanned[1] - (g.kernel[1] - 1) * g.dilation[1]) * words
+
+    def compute(self, *tensors):
+        split = self._elements(tensors[0])
+        # rounds, chunks, groups at work, KH, KW, lanes of each
+        order = (0, 1, 2, 3, 4, 5, 7, 8, 6)
+        return split.transpose(order).reshape(*split.shape[:3], -1)
+
+    def create(self) -> "WindowShift":
+        return WindowShift(self)
+
+    def schedule(self, frames, *ready, hold=1):
+        g, (height, width, _), words = self.geometry, self.input.shape, self.input.beats_per_pixel
+        rows, columns = self.scanned
+        y, x = np.arange(rows)[:, None, None], np.arange(columns)[None, :, None]
+        is_pixel = (y >= g.pad[0]) & (y < g.pad[0] + height) & (x >= g.pad[2]) \
+            & (x < g.pad[2] + width) & np.ones((1, 1, words), bool)
+        emits = np.ones((1, 1, words), bool)
+        for place, extent, stride, count in ((y, g.extent[0], g.stride[0], self.positions[0]),
+                                             (x, g.extent[1], g.stride[1], self.positions[1])):
+            offset = place - (extent - 1)
+            emits = emits & (offset >= 0) & (offset % stride == 0) & (offset // stride < count)
+        is_pixel, emits = np.tile(is_pixel.reshape(-1), frames), np.tile(emits.reshape(-1), frames)
+        there = np.zeros(len(is_pixel), dtype=np.int64)  # padding is there from reset, clock 0
+        there[is_pixel] = ready[0]
+        # The consumer holds each window for ``hold`` clocks and the registers can't move on
+        # before it takes the window: window j is taken max(hold, steps since j - 1) later.
+        step = np.arange(len(there))
+        ends = np.flatnonzero(emits)
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        latest = np.maximum.reduceat((there - step)[:ends[-1] + 1], begins) + ends + 1
+        spacing = np.cumsum(np.maximum(np.diff(ends, prepend=ends[0]), hold))
+        passed = np.maximum.accumulate(latest - spacing) + spacing
+        slack = there - step
+        after = ends[ends + 1 < len(there)] + 1
+        slack[after] = np.maximum(slack[after], passed[:len(after)] - step[after])
+        times = np.maximum.accumulate(slack) + step
+        return Schedule((times[is_pixel],), passed, passed)
+
+    def estimate(self, family):
+        g, width = self.geometry, self.input.data_width
+        taps = g.area - g.kernel[0]
+        lut = 35.0 + (sum(g.pad) > 0) * width
+        ff, lutram, bram = 25.0 + width * g.kernel[0], 0.0, 0.0
+        for length, count in ((g.dilation[1] * self.input.beats_per_pixel, taps),
+                              (self.row_delay, g.kernel[0] - 1)):
+            style = DelayLine.style_of(width, length)
+            if style == "register":
+                ff += count * width * length
+            elif style == "srl":
+                lutram += count * width
+                ff += count * width
+            elif style == "distributed":
+                lutram += count * 4 * -(-width // 3) * -(-length // 64)
+                ff += count * (width + 8)
+                lut += count * 10
+            else:
+                bram += count * ram_bram36(width, length)
+                lut += count * 14
+        return Resources(lut=lut + lutram, lutram=lutram, ff=ff, bram36=bram)
+
+
+class WindowShift(wiring.Component):
+    """Hardware of :class:`WindowShiftConfig`.
+
+    Members
+    -------
+    i : :py:`In(config.input.signature())`
+    o : :py:`Out(config.output.signature())`
+    """
+
+    def __init__(self, config: WindowShiftConfig):
+        self.config = config
+        super().__init__({"i": In(config.input.signature()), "o": Out(config.output.signature())})
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg, g = self.config, self.config.geometry
+        height, width, _ = cfg.input.shape
+        words, gp = cfg.input.beats_per_pixel, cfg.group_parallel
+
+        # Scan the padded frame: row, column and chunk of the beat that comes next.
+        step = Signal()
+        _, chunk_end = counter(m, words, step, "chunk")
+        column, column_end = counter(m, cfg.scanned[1], step & chunk_end, "column")
+        row, row_end = counter(m, cfg.scanned[0], step & chunk_end & column_end, "row")
+        is_pixel = Signal()
+        inside = Const(1, 1)
+        for place, before, size, scanned in ((row, g.pad[0], height, cfg.scanned[0]),
+                                             (column, g.pad[2], width, cfg.scanned[1])):
+            if before:
+                inside = inside & (place >= before)
+            if before + size < scanned:
+                inside = inside & (place < before + size)
+        completes = Signal()
+        last = Signal()
+        on_grid, at_last = Const(1, 1), chunk_end
+        for axis, place, end, moves, name in (
+                (0, row, row_end, step & chunk_end & column_end, "row"),
+                (1, column, column_end, step & chunk_end, "column")):
+            first, count = g.extent[axis] - 1, cfg.positions[axis]
+            on_grid = on_grid & self._on_grid(m, place, end, moves, first, g.stride[axis], count,
+                                              name)
+            at_last = at_last & (place == first + (count - 1) * g.stride[axis])
+        m.d.comb += [
+            is_pixel.eq(inside), completes.eq(on_grid), last.eq(at_last),
+            step.eq((~self.o.valid | self.o.ready) & (~is_pixel | self.i.valid)),
+            self.i.ready.eq((~self.o.valid | self.o.ready) & is_pixel),
+        ]
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [self.o.valid.eq(step & completes), self.o.payload.last.eq(last)]
+
+        # Shift: the newest element is the last of the last kernel row.
+        data = convert_codes(self.i.payload.data.as_value(), cfg.input.lanes, cfg.input.dtype,
+                             cfg.out_type)
+        if any(g.pad):
+            code = int(cfg.out_type.encode(g.pad_value))
+            padding = sum(code << n * cfg.out_type.width for n in range(cfg.input.lanes))
+            data = Mux(is_pixel, data, Const(padding, len(data)))
+        newest = Signal(len(data), reset_less=True)
+        with m.If(step):
+            m.d.sync += newest.eq(data)
+        taps = {}
+        value = newest
+        for ky in reversed(range(g.kernel[0])):
+            for kx in reversed(range(g.kernel[1])):
+                if (ky, kx) != (g.kernel[0] - 1, g.kernel[1] - 1):
+                    row_start = kx == g.kernel[1] - 1
+                    line = DelayLine(len(data), cfg.row_delay if row_start
+                                     else g.dilation[1] * words)
+                    m.submodules[f"row_delay_{ky}" if row_start else f"tap_{ky}_{kx}"] = line
+                    m.d.comb += [line.i.eq(value), line.en.eq(step)]
+                    value = line.o
+                taps[ky, kx] = value
+        per_group = cfg.input.lanes // gp * cfg.out_type.width
+        m.d.comb += self.o.payload.data.as_value().eq(Cat(
+            taps[ky, kx].word_select(n, per_group) for n in range(gp)
+            for ky in range(g.kernel[0]) for kx in range(g.kernel[1])))
+        return m
+
+    def _on_grid(self, m, place, end, moves, first, stride, count, name) -> Value:
+        """Whether ``place``, which ``moves`` on up to its ``end``, is ``first + n * stride`` for
+        an n below ``count``."""
+        last = first + (count - 1) * stride
+        if stride == 1:
+            return (place >= first) & (place <= last) if count > 1 else place == first
+        if count == 1:
+            return place == first
+        phase = Signal(range(stride), name=f"{name}_phase")
+        with m.If(moves):
+            m.d.sync += phase.eq(Mux(end | (place < first) | (phase == stride - 1), 0, phase + 1))
+        return (place >= first) & (place <= last) & (phase == 0)

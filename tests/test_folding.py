@@ -1,0 +1,187 @@
+import json
+
+import numpy as np
+import pytest
+
+from hwgen.errors import ModelError
+from hwgen.folding import (
+    choose_for_interval,
+    fastest_within,
+    fold_from_file,
+    least_interval,
+    shortfall,
+)
+from hwgen.lower import plan_layers
+from hwgen.ops import Conv, Requantize
+from hwgen.resources import Resources
+from hwgen.types import TERNARY, int_type, uint_type
+from tests.graphs import GraphBuilder
+
+PLENTY = Resources(lut=1e6, lutram=1e6, ff=1e6, bram36=1e6, dsp=1e6)
+
+
+@pytest.fixture(scope="module")
+def plans():
+    """A 3x3 convolution of 8x8 pixels and a dense layer."""
+    rng = np.random.default_rng(0)
+    conv1 = Conv(rng.integers(-1, 2, (3, 3, 2, 8)), TERNARY, np.zeros(8), pad=(1, 1, 1, 1))
+    conv2 = Conv(rng.integers(-8, 8, (8, 8, 8, 4)), int_type(4), np.zeros(4))
+    graph = (GraphBuilder((8, 8, 2), uint_type(2)).add("conv1", conv1)
+             .add("act1", Requantize([1], [2], 0, "half_up", uint_type(2)))
+             .add("fc", conv2).build())
+    return plan_layers(graph)
+
+
+# The smallest design for an interval.
+
+@pytest.mark.parametrize("interval", [100, 200, 1000, 3000, 9216, 100_000])
+def test_the_design_for_an_interval_keeps_it(plans, interval):
+    choice = choose_for_interval(plans, interval, PLENTY, "xc7")
+    assert choice.cycles <= interval
+    assert choice.cycles == max(o.cycles for o in choice.options.values())
+    assert choice.cost.lut == sum(o.cost.lut for o in choice.options.values())
+
+
+def test_a_longer_interval_never_takes_more_luts(plans):
+    budget = Resources(lut=1e4, lutram=1e9, ff=1e9, bram36=1e9, dsp=1e9)
+    costs = [choose_for_interval(plans, interval, budget, "xc7").cost.lut
+             for interval in (100, 300, 1000, 3000, 10_000)]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_with_one_price_each_layer_takes_its_cheapest_option(plans):
+    budget = Resources(lut=1e4, lutram=1e9, ff=1e9, bram36=1e9, dsp=1e9)
+    choice = choose_for_interval(plans, 1000, budget, "xc7")
+    for plan in plans:
+        cheapest = min(o.cost.lut for o in plan.options("xc7") if o.cycles <= 1000)
+        assert choice.options[plan.name].cost.lut == pytest.approx(cheapest, rel=0.01)
+
+
+def test_no_block_ram_means_weights_in_luts(plans):
+    none = Resources(lut=1e5, lutram=1e5, ff=1e5, bram36=0, dsp=0)
+    choice = choose_for_interval(plans, 3000, none, "xc7")
+    assert choice.cost.bram36 == 0
+    assert {o.folding["weights"] for o in choice.options.values()} == {"logic"}
+
+
+def test_prices_rise_until_the_scarce_resource_suffices(plans):
+    cheap_luts = choose_for_interval(plans, 2000, Resources(1e5, 1e5, 1e5, 1e3, 1e3), "xc7")
+    scarce = Resources(lut=1e5, lutram=1e5, ff=1e5, bram36=cheap_luts.cost.bram36 / 2 + 0.5,
+                       dsp=1e3)
+    choice = choose_for_interval(plans, 2000, scarce, "xc7")
+    assert choice.cost.bram36 <= scarce.bram36
+
+
+def test_an_interval_below_the_least_has_no_design(plans):
+    least = least_interval(plans, "xc7")
+    assert choose_for_interval(plans, least - 1, PLENTY, "xc7") is None
+    assert choose_for_interval(plans, least, PLENTY, "xc7").cycles == least
+
+
+# The fastest design within a budget.
+
+def test_the_fastest_design_fits_and_the_next_faster_does_not(plans):
+    budget = Resources(lut=2500, lutram=1000, ff=1e5, bram36=10, dsp=0)
+
+    def fits(choice):
+        return not shortfall({"": choice.cost}, budget, "")
+
+    best = fastest_within(plans, budget, "xc7", 64, fits)
+    assert fits(best)
+    faster = [o.cycles for p in plans for o in p.options("xc7") if 64 <= o.cycles < best.cycles]
+    choice = choose_for_interval(plans, max(faster), budget, "xc7")
+    assert choice is None or not fits(choice)
+
+
+def test_with_plenty_the_fastest_design_takes_the_least_interval(plans):
+    choice = fastest_within(plans, PLENTY, "xc7", 64, lambda choice: True)
+    assert choice.cycles == least_interval(plans, "xc7")
+
+
+def test_no_design_is_built_for_less_than_the_input_takes(plans):
+    slow = fastest_within(plans, PLENTY, "xc7", 5000, lambda choice: True)
+    assert slow.cycles <= 5000
+    assert slow.cost.lut < fastest_within(plans, PLENTY, "xc7", 64, lambda choice: True).cost.lut
+
+
+def test_nothing_fits(plans):
+    assert fastest_within(plans, PLENTY, "xc7", 64, lambda choice: False) is None
+
+
+# Shortfall.
+
+def test_shortfall_names_the_resource_and_the_layers_that_take_most():
+    parts = {"a": Resources(lut=10, bram36=1), "b": Resources(lut=50), "c": Resources(lut=30),
+             "d": Resources(lut=20)}
+    budget = Resources(lut=100, lutram=0, ff=0, bram36=1, dsp=0)
+    assert shortfall(parts, budget, "net: does not fit board") == [
+        "net: does not fit board: lut needed 110, allowed 100; most goes to b 50, c 30, d 20"]
+
+
+def test_no_shortfall_where_everything_fits():
+    assert shortfall({"a": Resources(lut=10)}, Resources(lut=10), "net") == []
+
+
+# Fold files.
+
+def fold(tmp_path, plans, content):
+    path = tmp_path / "fold.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return fold_from_file(plans, path, "xc7")
+
+
+def test_a_fold_file_settles_every_field(plans, tmp_path):
+    wanted = {"conv1": {"pe": 2, "simd": 18, "window": "shift", "weights": "logic"},
+              "fc": {"pe": 4, "simd": 2, "window": "reader", "weights": "block"}}
+    choice = fold(tmp_path, plans, {"layers": wanted})
+    assert {name: option.folding for name, option in choice.options.items()} == wanted
+
+
+def test_what_a_fold_file_leaves_out_is_the_smallest_that_matches(plans, tmp_path):
+    choice = fold(tmp_path, plans, {"layers": {"conv1": {"pe": 4}}})
+    option = choice.options["conv1"]
+    assert option.folding["pe"] == 4
+    assert option.cost.lut == min(o.cost.lut for o in plans[0].options("xc7")
+                                  if o.folding["pe"] == 4)
+    assert choice.options["fc"].cost.lut == min(o.cost.lut for o in plans[1].options("xc7"))
+
+
+def test_the_folding_of_a_design_is_taken_back(plans, tmp_path):
+    chosen = choose_for_interval(plans, 1000, PLENTY, "xc7")
+    folding = {name: option.folding for name, option in chosen.options.items()}
+    choice = fold(tmp_path, plans, {"layers": folding})
+    assert {name: o.folding for name, o in choice.options.items()} == folding
+
+
+@pytest.mark.parametrize("content, text", [
+    ("{", "line 1: not JSON: Expecting property name enclosed in double quotes"),
+    ("[]", 'must be {"layers": {"NAME": {"pe": 1, "simd": 1}}}'),
+    ('{"layers": {"fc": 3}}', 'must be {"layers": {"NAME": {"pe": 1, "simd": 1}}}'),
+    ({"layers": {"conv": {}}}, "conv: no such layer; did you mean conv1?"),
+    ({"layers": {"xyz": {}}}, "xyz: no such layer; layers are conv1, fc"),
+    ({"layers": {"conv1": {"pe": 3}}}, "conv1: pe can't be 3; choose from 1, 2, 4, 8"),
+    ({"layers": {"fc": {"weights": "rom"}}},
+     "fc: weights can't be 'rom'; choose from block, logic"),
+    ({"layers": {"fc": {"lanes": 2}}},
+     "fc: has no 'lanes'; choose from pe, simd, weights, window"),
+    ({"layers": {"conv1": {"simd": 1, "window": "shift"}}},
+     "conv1: simd 1, window shift can't go together; leave one out"),
+])
+def test_a_wrong_fold_file_is_refused(plans, tmp_path, content, text):
+    with pytest.raises(ModelError) as caught:
+        fold(tmp_path, plans, content)
+    assert str(caught.value) == f"{tmp_path / 'fold.json'}: {text}"
+
+
+def test_all_problems_of_a_fold_file_are_told(plans, tmp_path):
+    with pytest.raises(ModelError) as caught:
+        fold(tmp_path, plans, {"layers": {"conv": {}, "conv1": {"pe": 3}, "fc": {"pe": 5}}})
+    assert [line.split(": ", 1)[1] for line in str(caught.value).splitlines()] == [
+        "conv: no such layer; did you mean conv1?",
+        "conv1: pe can't be 3; choose from 1, 2, 4, 8",
+        "fc: pe can't be 5; choose from 1, 2, 4"]
+
+
+def test_a_fold_file_that_is_not_there(plans, tmp_path):
+    with pytest.raises(ModelError, match="can't be read: No such file or directory$"):
+        fold_from_file(plans, tmp_path / "none.json", "xc7")

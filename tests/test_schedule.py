@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+
+from hwgen.blocks.fifo import FifoConfig
+from hwgen.blocks.fork import ForkConfig
+from hwgen.blocks.neuron_layer import NeuronLayerConfig
+from hwgen.blocks.primitives import StreamFifo, ram_bram36
+from hwgen.blocks.sliding_window import WindowReaderConfig
+from hwgen.hardware import INPUT, Source
+from hwgen.lower import build_hardware, plan_layers
+from hwgen.ops import Add, Concat, Conv, MaxPool, Requantize
+from hwgen.schedule import _round_ring, round_depth, size_buffers
+from hwgen.types import TERNARY, uint_type
+from tests.graphs import GraphBuilder
+
+
+def conv(size, inputs, outputs, **given):
+    weights = np.random.default_rng(0).integers(-1, 2, (size, size, inputs, outputs))
+    return Conv(weights, TERNARY, np.zeros(outputs), pad=(size // 2,) * 4, **given)
+
+
+def requantize():
+    return Requantize([1], [2], 0, "half_up", uint_type(2))
+
+
+def build(builder, **wanted):
+    plans = plan_layers(builder.build())
+    chosen = {p.name: next(o for o in p.options("xc7")
+                           if all(o.folding.get(k) == v
+                                  for k, v in wanted.get(p.name, {}).items())) for p in plans}
+    return size_buffers(build_hardware(builder.build(), plans, chosen))
+
+
+def image(size=(6, 8), channels=2):
+    return GraphBuilder((*size, channels), uint_type(2))
+
+
+# Intervals.
+
+def test_the_interval_is_that_of_the_slowest_block():
+    hardware, timing = build(image().add("a", conv(3, 2, 4)).add("act", requantize())
+                             .add("b", conv(3, 4, 2)),
+                             a={"pe": 4, "window": "shift"}, b={"pe": 1, "simd": 1})
+    assert timing.interval == 6 * 8 * 9 * 4 * 2
+    assert hardware.node("b").block.cycles == timing.interval
+
+
+def test_the_interval_is_no_less_than_the_beats_of_the_input():
+    _, timing = build(image((6, 8), 2).add("pool", MaxPool((6, 8), (6, 8))), pool={"lanes": 2})
+    assert timing.interval == 6 * 8
+
+
+def test_a_window_and_its_neurons_are_slower_than_each_alone():
+    """Padding passes only while the neurons are not holding the registers of a window."""
+    hardware, timing = build(image((6, 8), 1).add("a", conv(3, 1, 2)),
+                             a={"pe": 1, "window": "shift"})
+    assert max(node.block.cycles for node in hardware.nodes) == 6 * 8 * 2
+    # Two clocks a window; but one and two columns of padding between windows of two rows, and
+    # two rows and two columns of padding between frames.
+    assert timing.interval == 6 * 7 * 2 + 5 * 3 + (2 * 10 + 3)
+
+
+# FIFOs.
+
+def test_every_block_but_a_window_has_a_fifo_behind_it():
+    hardware, _ = build(image().add("a", conv(3, 2, 4), "x").add("act", requantize())
+                        .add("b", MaxPool((3, 3), (1, 1), (1, 1, 1, 1)), "x")
+                        .add("c", Concat(), "act", "b"),
+                        a={"window": "reader", "pe": 2}, b={"lanes": 1}, c={"lanes": 1})
+    consumers = hardware.consumers()
+    for source, (node, _) in consumers.items():
+        if source.node == INPUT:
+            continue
+        block = hardware.node(source.node).block
+        if isinstance(block, WindowReaderConfig):
+            assert isinstance(node.block, NeuronLayerConfig)
+        elif not hasattr(block, "fifo_depth") and not isinstance(block, FifoConfig):
+            assert isinstance(node.block, FifoConfig), source
+    assert consumers[Source(INPUT)][0].name == "input_fifo"
+    assert hardware.output == Source("c_fifo")
+
+
+def test_depths_grow_with_what_the_other_branch_waits_for():
+    def depth(size):
+        builder = image((9, 9), 1).add("a", conv(1, 1, 1), "x").add("act", requantize()) \
+            .add("b", conv(size, 1, 1), "x").add("act2", requantize()).add("sum", Add(), "act",
+                                                                           "act2")
+        return build(builder, b={"window": "shift"})[1].depths[Source("a")]
+
+    depths = [depth(size) for size in (3, 5, 7)]
+    # Each size more makes the window wait for one more row of 9 pixels, and one pixel.
+    assert depths[1] - depths[0] >= 9
+    assert depths[2] - depths[1] >= 9
+
+
+def test_a_reader_s_ring_holds_its_peak():
+    hardware, _ = build(image().add("a", conv(3, 2, 4)), a={"window": "reader", "pe": 1, "simd": 2})
+    ring = hardware.node("a_window").block
+    assert ring.capacity >= ring.least_capacity
+    assert ring.capacity == _round_ring(ring.capacity, ring.input.data_width)
+
+
+def test_names_of_fifos_are_those_of_no_other_block():
+    hardware, _ = build(image().add("a", MaxPool((1, 2), (1, 1)), "x")
+                        .add("a_fifo", MaxPool((1, 1), (1, 1)), "a")
+                        .add("input_fifo", MaxPool((1, 1), (1, 1)), "a_fifo"))
+    names = [node.name for node in hardware.nodes]
+    assert len(set(names)) == len(names)
+    assert names[0] == "input_fifo_2"
+    assert "a_fifo_2" in names
+
+
+def test_a_fork_has_a_fifo_at_each_output():
+    hardware, _ = build(image().add("a", Add(), "x", "x"))
+    fork, = (n for n in hardware.nodes if isinstance(n.block, ForkConfig))
+    assert [hardware.consumers()[Source(fork.name, port)][0].name for port in range(2)] == [
+        "x_fork_fifo0", "x_fork_fifo1"]
+
+
+# Sizes.
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 20, 33, 34, 65, 66, 129, 500, 1000, 5000])
+@pytest.mark.parametrize("width", [1, 9, 33, 128])
+def test_rounding_a_depth_up_costs_nothing(width, depth):
+    rounded = round_depth(depth, width)
+    assert rounded >= max(2, depth)
+    if depth > 2:
+        fifo = [StreamFifo(width, d) for d in (depth, rounded)]
+        assert [f.latency_of(f.depth) for f in fifo] == [2, 2]
+    assert round_depth(rounded, width) == rounded
+
+
+@pytest.mark.parametrize("depth, width, rounded", [
+    (2, 8, 2), (3, 8, 33), (33, 8, 33), (34, 8, 65), (66, 8, 129), (600, 18, 1025)])
+def test_depths_are_whole_memories_and_a_register(depth, width, rounded):
+    assert round_depth(depth, width) == rounded
+
+
+@pytest.mark.parametrize("words", [5, 33, 64, 65, 200, 513, 700, 1100, 5000])
+@pytest.mark.parametrize("width", [1, 4, 18, 100])
+def test_rounding_a_ring_up_costs_nothing(width, words):
+    rounded = _round_ring(words, width)
+    assert rounded >= words
+    assert ram_bram36(width, rounded) == ram_bram36(width, words)
+    assert -(-rounded // 64) == -(-words // 64) or ram_bram36(width, words) > 0
