@@ -19,7 +19,9 @@ from rich.table import Table
 
 from hwgen.blocks.block import Block
 from hwgen.blocks.neuron_layer import NeuronLayerConfig
-from hwgen.blocks.sliding_window import WindowGeometry, WindowReaderConfig, WindowShiftConfig
+from hwgen.blocks.window import WindowGeometry
+from hwgen.blocks.window_reader import WindowReaderConfig
+from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.design import BlockInfo, Design, StreamPort
 from hwgen.hardware import INPUT, HwGraph, HwNode, Source
 from hwgen.ops import Requantize, Threshold
@@ -51,8 +53,8 @@ def random_block(rng: np.random.Generator) -> Block:
         stream = TensorStream(activation, (side, side, channels), lanes)
         if rng.random() < 0.5:
             return WindowShiftConfig(stream, geometry, activation)
-        least = WindowReaderConfig(stream, geometry, activation).least_capacity
-        return WindowReaderConfig(stream, geometry, activation, least + side * channels // lanes)
+        least = WindowReaderConfig(stream, geometry, activation).least_rows
+        return WindowReaderConfig(stream, geometry, activation, least + 1)
     weight = TYPES[rng.integers(6)]
     while True:
         simd, pe = (int(rng.choice(n)) for n in ([1, 2, 4, 8, 9, 16, 25, 36, 64], [1, 2, 4, 8]))

@@ -214,6 +214,11 @@ def _replace(folder: Path, new: Path, aside: Path) -> None:
     """Put ``new`` in the place of ``folder``."""
     if folder.exists():
         folder.rename(aside)
-    new.rename(folder)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if aside.exists():
+            aside.rename(folder)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 

@@ -16,14 +16,11 @@ from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.pool import PoolConfig
-from .blocks.sliding_window import (
-    WindowGeometry,
-    WindowReaderConfig,
-    WindowShiftConfig,
-    window_type,
-)
 from .blocks.upsample import UpsampleConfig
 from .blocks.width_adapter import WidthAdapterConfig
+from .blocks.window import WindowGeometry, window_type
+from .blocks.window_reader import WindowReaderConfig
+from .blocks.window_shift import WindowShiftConfig
 from .errors import ModelError
 from .graph import Graph, Node, Tensor
 from .hardware import INPUT, HwGraph, HwNode, Source
@@ -223,10 +220,9 @@ def _window(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int):
         if op.groups > gp and lanes != op.weights.shape[2]:
             return None
         return WindowShiftConfig(stream, geometry, out_type, gp)
-    least = WindowReaderConfig(stream, geometry, out_type, 0, gp)
-    # What lets the input run ahead is settled later; a row is a fair guess.
-    run_ahead = stream.beats_per_pixel * tensor.shape[1] if tensor.shape[0] > 1 else 16
-    return WindowReaderConfig(stream, geometry, out_type, least.least_capacity + run_ahead, gp)
+    least = WindowReaderConfig(stream, geometry, out_type, 0, gp).least_rows
+    # What lets the input run ahead is settled later; as many rows as windows move on is usual.
+    return WindowReaderConfig(stream, geometry, out_type, least + op.stride[0], gp)
 
 
 def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:

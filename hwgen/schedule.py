@@ -21,7 +21,8 @@ from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.primitives import memory_style, ram_bram36
-from .blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
+from .blocks.window_reader import WindowReaderConfig
+from .blocks.window_shift import WindowShiftConfig
 from .hardware import INPUT, HwGraph, HwNode, Source
 from .lower import unique_name
 
@@ -126,7 +127,7 @@ class _Run:
         depths = {}
         for source, reserved in self.reserved.items():
             gone = np.searchsorted(self.taken[source], reserved, side="left")
-            depths[source] = max(2, int((np.arange(1, len(reserved) + 1) - gone).max()) + 1)
+            depths[source] = max(2, int((np.arange(1, len(reserved) + 1) - gone).max()))
         return depths
 
 
@@ -167,8 +168,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
     for node in hardware.nodes:
         block = node.block
         if isinstance(block, WindowReaderConfig):
-            words = max(block.least_capacity, run.peaks[node.name])
-            block = replace(block, capacity=_round_ring(words, block.input.data_width))
+            block = replace(block, rows=max(block.least_rows, run.peaks[node.name]))
         elif _has_fifo(block):
             kind = block.output
             depth = round_depth(depths[Source(node.name)], kind.data_width + 1)
@@ -184,11 +184,3 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
     sized = hardware.with_nodes(nodes, output=moved.get(hardware.output, hardware.output))
     sized.check()
     return sized
-
-
-def _round_ring(words: int, width: int) -> int:
-    """Ring size at the same cost in memory; powers of two wrap for free."""
-    power = 1 << (words - 1).bit_length()
-    if memory_style(width, words) == "block":
-        return power if ram_bram36(width, power) == ram_bram36(width, words) else words
-    return power if power <= 64 else 64 * ceil(words / 64)

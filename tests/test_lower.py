@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from hwgen.blocks.fork import ForkConfig
-from hwgen.blocks.sliding_window import WindowReaderConfig, WindowShiftConfig
 from hwgen.blocks.width_adapter import WidthAdapterConfig
+from hwgen.blocks.window_reader import WindowReaderConfig
+from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.errors import ModelError
 from hwgen.lower import build_hardware, divisors, plan_layers, unique_name
 from hwgen.ops import (

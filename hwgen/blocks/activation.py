@@ -81,6 +81,8 @@ class Activation:
 class ThresholdActivation(Activation):
     """Levels reached, by binary search: one comparator per result bit and lane."""
 
+    op: Threshold
+
     @cached_property
     def count(self) -> int:
         """Levels of a channel."""
@@ -138,6 +140,8 @@ class ShiftActivation(Activation):
     Per-channel shifts become one shift with larger multipliers, which is the same number.
     """
 
+    op: Requantize | Clip
+
     @property
     def shift(self) -> int:
         return 0 if isinstance(self.op, Clip) else int(self.op.shift.max())
@@ -184,6 +188,12 @@ class ShiftActivation(Activation):
                              max(self.product.high + offset + (1 << self.shift), 0))
 
     @property
+    def before_clip(self) -> NumType:
+        """Type of what the clip takes, after rounding and shift."""
+        kind = self.rounded if self.adds else self.product if self.multiplies else self.in_type
+        return smallest_type(kind.low >> self.shift, kind.high >> self.shift)
+
+    @property
     def adds(self) -> bool:
         """Whether zero point or rounding add something."""
         return self.zero_point != 0 or (self.shift > 0 and self.rounding != "floor")
@@ -205,6 +215,8 @@ class ShiftActivation(Activation):
 @dataclass(frozen=True, eq=False)
 class BiasActivation(Activation):
     """A constant added per channel."""
+
+    op: Bias
 
     @property
     def latency(self):
@@ -333,6 +345,8 @@ class ShiftUnit(ActivationUnit):
     for a multiplier other than 1.
     """
 
+    config: ShiftActivation
+
     def elaborate(self, platform):
         m = Module()
         cfg, shift = self.config, self.config.shift
@@ -348,8 +362,12 @@ class ShiftUnit(ActivationUnit):
                 x = rounded
             x = x >> shift
             y = Signal(cfg.out_type.width, name=f"y_{n}", reset_less=True)
-            clipped = Mux(x < low, self._code(low),
-                          Mux(x > high, self._code(high), self._encode(x)))
+            clipped = self._encode(x)
+            before = cfg.before_clip
+            if before.high > high:
+                clipped = Mux(x > high, self._code(high), clipped)
+            if before.low < low:
+                clipped = Mux(x < low, self._code(low), clipped)
             m.d.sync += y.eq(clipped)
             m.d.comb += self.y.word_select(n, cfg.out_type.width).eq(y)
         return m
@@ -377,10 +395,11 @@ class ShiftUnit(ActivationUnit):
         cfg, shift = self.config, self.config.shift
         if shift == 0 or cfg.rounding == "floor":
             return 0
-        half, negative = 1 << (shift - 1), x < 0
+        half = 1 << (shift - 1)
+        negative = x < 0 if x.shape().signed else Const(0, 1)
         return {"ceil": (1 << shift) - 1, "half_up": half, "half_down": half - 1,
                 "toward_zero": Mux(negative, (1 << shift) - 1, 0),
-                "half_even": half - 1 + x[shift] if shift < len(x) else half - 1 + (x < 0),
+                "half_even": half - 1 + x[shift] if shift < len(x) else half - 1 + negative,
                 "half_away": half - negative}[cfg.rounding]
 
     def _code(self, value: int) -> int:

@@ -25,7 +25,7 @@ class Schedule:
     offered
         The clock from which that FIFO could hand each beat on.
     peak
-        Most words the block's own input memory held at once; 0 if it has none to size.
+        Most rows the block's own input memory held at once; 0 if it has none to size.
     """
 
     taken: tuple[np.ndarray, ...]

@@ -203,7 +203,7 @@ def rom_luts(depth: int) -> float:
 
 def rom_tiling(width: int, depth: int) -> tuple[int, int, int, int]:
     """Tile a memory with block RAMs: (columns, rows, width and depth of a tile), fewest 18 Kb."""
-    best = None
+    best: tuple[tuple[int, int, int], tuple[int, int, int, int]] | None = None
     for w, d in ((36, 1024), (72, 512), (18, 2048), (9, 4096), (18, 1024), (36, 512), (9, 2048),
                  (4, 8192), (4, 4096), (2, 16384), (2, 8192), (1, 32768), (1, 16384)):
         columns, rows = ceil(width / w), ceil(depth / d)
@@ -212,7 +212,8 @@ def rom_tiling(width: int, depth: int) -> tuple[int, int, int, int]:
         # Among equals: few rows (no output multiplexer), then few tiles.
         key = (halves, rows, columns)
         if best is None or key < best[0]:
-            best = (key, (columns, rows, w, d), halves / 2)
+            best = (key, (columns, rows, w, d))
+    assert best is not None
     return best[1]
 
 

@@ -8,12 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hwgen.blocks.block import Block, Schedule
 from hwgen.blocks.neuron_layer import NeuronLayerConfig
-from hwgen.blocks.sliding_window import (
-    WindowGeometry,
-    WindowReaderConfig,
-    WindowShiftConfig,
-    window_type,
-)
+from hwgen.blocks.window import WindowGeometry, window_type
+from hwgen.blocks.window_reader import WindowReaderConfig
+from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.lower import window_order
 from hwgen.ops import Conv
 from hwgen.streams import TensorStream
@@ -23,7 +20,7 @@ from tests.streams import check_block, random_frames, trace_block
 INT4 = int_type(4)
 RUNS = ((1.0, 1.0), (0.6, 1.0), (0.6, 0.5))
 FULL_SPEED = ((1.0, 1.0),)
-ROOMY = 600  # words of a ring that never fills, so that inputs are taken as they come
+ROOMY = 60  # rows of a ring that never fills, so that inputs are taken as they come
 KINDS = [WindowReaderConfig, WindowShiftConfig]
 GEOMETRIES = {  # size, geometry
     "3x3": ((4, 5), WindowGeometry((3, 3), pad=(1, 1, 1, 1))),
@@ -108,9 +105,9 @@ def make_conv(geometry, channels, outputs, seed=0):
 
 
 def make_pair(kind, size, geometry, dtype=INT4, channels=2, outputs=4, pe=2, lanes=1,
-              group_parallel=1, capacity=0):
+              group_parallel=1, rows=0):
     conv = make_conv(geometry, channels, outputs)
-    given = {"capacity": capacity} if kind is WindowReaderConfig else {}
+    given = {"rows": rows} if kind is WindowReaderConfig else {}
     window = kind(TensorStream(dtype, (*size, channels), lanes), geometry,
                   window_type(dtype, conv), group_parallel=group_parallel, **given)
     order = "reader" if kind is WindowReaderConfig else "shift"
@@ -127,7 +124,7 @@ def test_windows_of_every_geometry_come_at_the_predicted_clocks(name, kind):
     size, geometry = GEOMETRIES[name]
     # A padding value of the type, and one that needs a wider type.
     for pad_value, stalls in ((3, RUNS), (20, FULL_SPEED)) if any(geometry.pad) else ((0, RUNS),):
-        given = {"capacity": ROOMY} if kind is WindowReaderConfig else {}
+        given = {"rows": ROOMY} if kind is WindowReaderConfig else {}
         window = make_window(kind, size, replace(geometry, pad_value=pad_value), **given)
         check_block(window, frames=2, stalls=stalls)
 
@@ -137,7 +134,7 @@ def test_windows_of_every_geometry_come_at_the_predicted_clocks(name, kind):
 def test_padding_of_every_type(dtype, kind):
     for value in (dtype.low, 0, dtype.high):
         geometry = WindowGeometry((2, 2), pad=(1, 0, 0, 1), pad_value=value)
-        given = {"capacity": ROOMY} if kind is WindowReaderConfig else {}
+        given = {"rows": ROOMY} if kind is WindowReaderConfig else {}
         check_block(make_window(kind, (2, 3), geometry, dtype, **given), stalls=FULL_SPEED)
 
 
@@ -146,7 +143,7 @@ def test_padding_of_every_type(dtype, kind):
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_a_convolution_is_exact_and_its_pair_of_blocks_keeps_the_predicted_clocks(name, hold, kind):
     size, geometry = GEOMETRIES[name]
-    conv, pair = make_pair(kind, size, geometry, outputs=hold, pe=1, capacity=ROOMY)
+    conv, pair = make_pair(kind, size, geometry, outputs=hold, pe=1, rows=ROOMY)
     x = random_frames(pair.inputs[0], 3)
     np.testing.assert_array_equal(pair.compute(x), conv.compute(x))
     check_block(pair, tensors=[x], stalls=RUNS[hold == 1:2])
@@ -158,17 +155,17 @@ def test_a_convolution_is_exact_and_its_pair_of_blocks_keeps_the_predicted_clock
 def test_groups_are_convolved_apart(kind, lanes, group_parallel):
     geometry = WindowGeometry((2, 3), (1, 2), (1, 0, 1, 1), groups=6)
     conv, pair = make_pair(kind, (4, 4), geometry, channels=12, outputs=12, lanes=lanes, pe=2,
-                           group_parallel=group_parallel, capacity=ROOMY)
+                           group_parallel=group_parallel, rows=ROOMY)
     x = random_frames(pair.inputs[0], 3)
     np.testing.assert_array_equal(pair.compute(x), conv.compute(x))
     check_block(pair, tensors=[x])
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_the_least_capacity_of_a_reader_only_slows(name):
+def test_the_least_rows_of_a_reader_only_slow(name):
     size, geometry = GEOMETRIES[name]
     window = make_window(WindowReaderConfig, size, geometry)
-    assert window.capacity == window.least_capacity
+    assert window.rows == window.least_rows
     check_block(window, predict=False, stalls=((1.0, 1.0), (0.5, 0.5)))
 
 
@@ -180,34 +177,34 @@ def spread_peak(pair, frames):
     return pair.schedule(frames, ready).peak
 
 
-def interval(pair, capacity, frames=5):
-    """Clocks between the last two frames with a ring of that capacity."""
-    fitted = Pair(replace(pair.window, capacity=capacity), pair.layer)
+def interval(pair, rows, frames=5):
+    """Clocks between the last two frames with a ring of that many rows."""
+    fitted = Pair(replace(pair.window, rows=rows), pair.layer)
     _, (trace,) = trace_block(fitted, random_frames(pair.inputs[0], frames))
     return trace.passed[-1] - trace.passed[-1 - fitted.output.beats]
 
 
 @pytest.mark.parametrize("hold", [1, 3])
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_a_reader_with_the_capacity_of_its_schedule_loses_no_clock(name, hold):
-    _, pair = make_pair(WindowReaderConfig, *GEOMETRIES[name], outputs=hold, pe=1, capacity=ROOMY)
-    capacity = max(spread_peak(pair, 5), pair.window.least_capacity)
-    assert interval(pair, capacity) == pair.cycles
+def test_a_reader_with_the_rows_of_its_schedule_loses_no_clock(name, hold):
+    _, pair = make_pair(WindowReaderConfig, *GEOMETRIES[name], outputs=hold, pe=1, rows=ROOMY)
+    rows = max(spread_peak(pair, 5), pair.window.least_rows)
+    assert interval(pair, rows) == pair.cycles
 
 
 @pytest.mark.parametrize("name", ["valid", "strides", "1x1 with stride", "1-D",
                                   "kernel as large as the input"])
 def test_a_reader_with_much_less_loses_clocks(name):
-    _, pair = make_pair(WindowReaderConfig, *GEOMETRIES[name], outputs=1, pe=1, capacity=ROOMY)
-    assert spread_peak(pair, 5) > pair.window.least_capacity
-    assert interval(pair, pair.window.least_capacity) > pair.cycles
+    _, pair = make_pair(WindowReaderConfig, *GEOMETRIES[name], outputs=1, pe=1, rows=ROOMY)
+    assert spread_peak(pair, 5) > pair.window.least_rows
+    assert interval(pair, pair.window.least_rows) > pair.cycles
 
 
-@pytest.mark.parametrize("width, capacity", [(40, 0), (40, 127), (70, 0), (70, 300)])
-def test_rings_in_every_kind_of_memory(width, capacity):
+@pytest.mark.parametrize("width, rows", [(6, 0), (40, 0), (40, 4), (70, 0), (70, 5)])
+def test_rings_in_every_kind_of_memory(width, rows):
     geometry = WindowGeometry((3, 3), pad=(1, 1, 1, 1))
     window = make_window(WindowReaderConfig, (3, width), geometry, uint_type(8), 4, 4,
-                         capacity=capacity)
+                         rows=rows)
     check_block(window, frames=2, predict=False, stalls=FULL_SPEED)
 
 
@@ -250,9 +247,9 @@ def test_a_group_parallel_that_does_not_divide_the_groups_is_refused():
 
 def test_a_ring_that_does_not_hold_a_window_is_refused():
     window = make_window(WindowReaderConfig, (5, 5), WindowGeometry((3, 3)))
-    least = window.least_capacity
-    with pytest.raises(ValueError, match=rf"^capacity \({least - 1}\) must be at least {least}$"):
-        replace(window, capacity=least - 1)
+    least = window.least_rows
+    with pytest.raises(ValueError, match=rf"^rows \({least - 1}\) must be at least {least}$"):
+        replace(window, rows=least - 1)
 
 
 def test_whole_windows_of_several_groups_need_whole_groups_per_beat():

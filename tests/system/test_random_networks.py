@@ -63,7 +63,7 @@ def has_room(hardware):
     depths = run.depths()
     for node in hardware.nodes:
         block = node.block
-        size = getattr(block, "capacity", getattr(block, "fifo_depth", None))
+        size = getattr(block, "rows", getattr(block, "fifo_depth", None))
         if isinstance(block, FifoConfig):
             size = block.depth
         wanted = run.peaks[node.name] or depths[Source(node.name)]
