@@ -69,9 +69,8 @@ def load_input(graph: Graph, path: str | Path, raw: bool = False) -> np.ndarray:
         x = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise ModelError(f"{path}: not a NumPy array file ({error}); write one with "
-                         f"numpy.save") from None
+    except (OSError, ValueError, EOFError):
+        raise ModelError(f"{path}: not a NumPy array file; write one with numpy.save") from None
     if not isinstance(x, np.ndarray):
         raise ModelError(f"{path}: holds several arrays ({', '.join(x.files)}); write one with "
                          f"numpy.save")

@@ -106,7 +106,9 @@ class Concat(wiring.Component):
         count = len(cfg.streams)
 
         # Which input has its turn, and which beat of its pixel comes next.
-        advance, passes, pixel_end = Signal(), Signal(), Signal()
+        advance = Signal()
+        passes = Signal()
+        pixel_end = Signal()
         turn = Signal(range(count))
         beats = [s.beats_per_pixel for s in cfg.streams]
         if len(set(beats)) == 1:

@@ -85,7 +85,8 @@ class Fork(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count = self.config.outputs
-        done, finished = Signal(count), Signal(count)
+        done = Signal(count)
+        finished = Signal(count)
         m.d.comb += self.i.ready.eq(finished.all())
         for n, name in enumerate(port_names("o", count)):
             o = getattr(self, name)

@@ -284,7 +284,8 @@ class NeuronLayer(wiring.Component):
         # Hold an input beat for all neurons; count neuron, step and round.
         held = Signal(cfg.input.data_width, reset_less=True)
         held_valid = Signal()
-        issue, neuron_last = Signal(), Signal()
+        issue = Signal()
+        neuron_last = Signal()
         m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth)
         wiring.connect(m, wiring.flipped(self.o), fifo.o)
         places = Signal(range(cfg.fifo_depth + 1), init=cfg.fifo_depth)

@@ -178,7 +178,8 @@ class PoolAxis(wiring.Component):
         lanes, width = cfg.input.lanes, cfg.out_type.width
 
         # Walk the axis; the bits that say what to do at a position are ready when it begins.
-        step, advance = Signal(), Signal()
+        step = Signal()
+        advance = Signal()
         _, beat_end = counter(m, cfg.inner, step, "beat")
         position, position_end = counter(m, cfg.positions, step & beat_end, "position")
         _, run_end = counter(m, cfg.runs, step & beat_end & position_end, "run")
@@ -203,7 +204,8 @@ class PoolAxis(wiring.Component):
                      step.eq(advance & (self.i.valid | flush))]
 
         # The new value joins the windows under way; one starts beside them.
-        old, new = Signal(cfg.slots * lanes * width), Signal(cfg.slots * lanes * width)
+        old = Signal(cfg.slots * lanes * width)
+        new = Signal(cfg.slots * lanes * width)
         if cfg.slots:
             m.submodules.ring = ring = DelayLine(len(old), cfg.inner)
             m.d.comb += [ring.en.eq(step), ring.i.eq(new), old.eq(ring.o)]

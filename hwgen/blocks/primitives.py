@@ -108,7 +108,8 @@ class DelayLine(wiring.Component):
         depth = self.length - 1  # the read register is one step
         m.submodules.ring = ring = memory.Memory(shape=self.width, depth=depth, init=[],
                                                  attrs={"ram_style": self.style})
-        write, read = ring.write_port(), ring.read_port()
+        write = ring.write_port()
+        read = ring.read_port()
         place = Signal(range(depth))
         with m.If(self.en):
             m.d.sync += place.eq(following(place, depth))
@@ -168,10 +169,13 @@ class StreamFifo(wiring.Component):
         depth, width = self.depth - 1, len(self.i.payload.as_value())
         m.submodules.memory = mem = memory.Memory(
             shape=width, depth=depth, init=[], attrs={"ram_style": memory_style(width, depth)})
-        write, read = mem.write_port(), mem.read_port()
-        put, get = Signal(), Signal()
+        write = mem.write_port()
+        read = mem.read_port()
+        put = Signal()
+        get = Signal()
         level = Signal(range(depth + 1))
-        full, empty = Signal(), Signal(init=1)
+        full = Signal()
+        empty = Signal(init=1)
         m.d.comb += [
             self.i.ready.eq(~full),
             put.eq(self.i.valid & ~full),

@@ -120,8 +120,11 @@ class Upsample(wiring.Component):
         repeats, pixels, pixel_repeats, beats = cfg.loops
         m.submodules.memory = mem = memory.Memory(
             shape=width, depth=depth, init=[], attrs={"ram_style": memory_style(width, depth)})
-        write, read = mem.write_port(), mem.read_port()
-        put, get, advance = Signal(), Signal(), Signal()
+        write = mem.write_port()
+        read = mem.read_port()
+        put = Signal()
+        get = Signal()
+        advance = Signal()
 
         # Order of reading.
         _, beat_end = counter(m, beats, get, "beat")
@@ -129,7 +132,8 @@ class Upsample(wiring.Component):
         _, pixel_end = counter(m, pixels, get & beat_end & pixel_repeat_end, "pixel")
         repeat, repeat_end = counter(m, repeats, get & beat_end & pixel_repeat_end & pixel_end,
                                      "repeat")
-        contents_end, final = Signal(), Signal()
+        contents_end = Signal()
+        final = Signal()
         m.d.comb += [contents_end.eq(beat_end & pixel_repeat_end & pixel_end),
                      final.eq(repeat_end & pixel_repeat_end)]
         _, frame_end = counter(m, cfg.input.beats // (pixels * beats),
@@ -158,9 +162,12 @@ class Upsample(wiring.Component):
                     m.d.sync += place.eq(pixel_place)
 
         # Beats not read yet, and beats not read for the last time.
-        unread, kept = Signal(range(depth + 1)), Signal(range(depth + 1))
-        some_unread, full = Signal(), Signal()
-        discover, free = Signal(), Signal()
+        unread = Signal(range(depth + 1))
+        kept = Signal(range(depth + 1))
+        some_unread = Signal()
+        full = Signal()
+        discover = Signal()
+        free = Signal()
         m.d.comb += [
             self.i.ready.eq(~full), put.eq(self.i.valid & ~full),
             advance.eq(~self.o.valid | self.o.ready),

@@ -106,7 +106,8 @@ class WidthAdapter(wiring.Component):
     def _collect(self) -> Module:
         m = Module()
         cfg = self.config
-        advance, taken = Signal(), Signal()
+        advance = Signal()
+        taken = Signal()
         _, complete = counter(m, cfg.collected, taken, "piece")
         m.d.comb += [advance.eq(~self.o.valid | self.o.ready),
                      self.i.ready.eq(~complete | advance),

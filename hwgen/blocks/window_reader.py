@@ -184,7 +184,8 @@ class WindowReader(wiring.Component):
         m.submodules.ring = ring = memory.Memory(
             shape=cfg.input.data_width, depth=depth, init=[],
             attrs={"ram_style": memory_style(cfg.input.data_width, depth)})
-        write, read = ring.write_port(), ring.read_port()
+        write = ring.write_port()
+        read = ring.read_port()
 
         # Write pixels while there is a free row.
         put = Signal()
@@ -201,7 +202,9 @@ class WindowReader(wiring.Component):
             m.d.sync += write_slot.eq(following(write_slot, slots))
 
         # The next window: its place among all, and what it needs.
-        start, advance, element_end = Signal(), Signal(), Signal()
+        start = Signal()
+        advance = Signal()
+        element_end = Signal()
         _, column_end = counter(m, columns, start, "column")
         row, row_end = counter(m, rows, start & column_end, "row")
         need_row = self._walk(m, "need_row", last_row, row_end, start & column_end)
@@ -213,8 +216,10 @@ class WindowReader(wiring.Component):
             ((ahead > need_row) | ((ahead == need_row) & (write_word > need_word))) & ~start)
 
         # Rows that nothing needs any more are free once the last window of a row has been read.
-        busy, in_last_column = Signal(), Signal()
-        to_free, frees = Signal(range(int(freed.max()) + 1)), Signal()
+        busy = Signal()
+        in_last_column = Signal()
+        to_free = Signal(range(int(freed.max()) + 1))
+        frees = Signal()
         with m.If(start):
             m.d.sync += [in_last_column.eq(column_end), to_free.eq(self._constant(freed, row))]
         m.d.comb += frees.eq(busy & element_end & advance & in_last_column)
@@ -239,7 +244,8 @@ class WindowReader(wiring.Component):
 
         # Memory, then padding and output register.
         m.d.comb += [read.addr.eq(self._address(element_slot, offset)), read.en.eq(advance)]
-        read_valid, read_last = Signal(), Signal()
+        read_valid = Signal()
+        read_last = Signal()
         value = convert_codes(read.data, cfg.input.lanes, cfg.input.dtype, cfg.out_type)
         if any(g.pad):
             code = int(cfg.out_type.encode(g.pad_value))

@@ -314,6 +314,9 @@ def _identifier(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", value):
         raise ValueError("must be 1 to 64 letters, digits and underscores and not start with a "
                          f"digit, found {show(value)}")
+    if "__" in value:
+        raise ValueError("must not hold two underscores in a row, which mark the parts of a block "
+                         f"in Verilog, found {show(value)}")
     if value in RESERVED:
         raise ValueError(f"{value!r} is a Verilog keyword; try {value + '_1'!r}")
     if value in TOP_NAMES:
@@ -371,7 +374,7 @@ Title = Annotated[str, PlainValidator(_title), WithJsonSchema(
 FileName = Annotated[str, PlainValidator(_file_name), WithJsonSchema(
     {"type": "string", "pattern": r"^[^/\\]+\.npz$"})]
 Identifier = Annotated[str, PlainValidator(_identifier), WithJsonSchema(
-    {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"})]
+    {"type": "string", "pattern": "^(?!.*__)[A-Za-z_][A-Za-z0-9_]{0,63}$"})]
 ValueType = Annotated[NumType, PlainValidator(_value_type), WithJsonSchema(
     {"type": "string",
      "pattern": "^(BIPOLAR|TERNARY|INT([2-9]|1[0-6])|UINT([1-9]|1[0-6]))$"})]
