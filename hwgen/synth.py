@@ -203,7 +203,7 @@ def _canonical(file: Path, module: str) -> str:
     text = re.sub(r'\(\* src = "[^"]*" \*\)|//[^\n]*', "", text)
     text = re.sub(r'"([^"\n]+\.mem)"',
                   lambda match: _digest((file.parent / match[1]).read_text(encoding="utf-8")), text)
-    return re.sub(rf"\b{re.escape(module)}\b", "@", text) if module else text
+    return re.sub(rf"\b{re.escape(module)}(?=__|\b)", "@", text) if module else text
 
 
 def _digest(*texts: str) -> str:

@@ -86,10 +86,10 @@ def test_this_process_keeps_its_environment():
 
 def test_lint_names_rule_and_line(tmp_path):
     (tmp_path / "hwgen_top.v").write_text(
-        "module hwgen_top(input [3:0] a, output [7:0] b);\n  assign b = a;\nendmodule\n")
+        "module hwgen_top(input [3:0] a, output [1:0] b);\n  assign b = a;\nendmodule\n")
     messages = lint([tmp_path / "hwgen_top.v"], data_folder("sim") / "lint.vlt")
     assert len(messages) == 1
-    assert messages[0].startswith("%Warning-WIDTHEXPAND: ")
+    assert messages[0].startswith("%Warning-WIDTHTRUNC: ")
     assert "hwgen_top.v:2:" in messages[0]
 
 
@@ -105,7 +105,7 @@ def test_lint_of_a_build_folder_reads_its_sources(tmp_path):
     tricky(tmp_path / "design")
     assert lint(tmp_path / "design", data_folder("sim") / "lint.vlt") == []
     file = tmp_path / "design" / "rtl" / "hwgen_top.v"
-    file.write_text(file.read_text().replace("reg valid,", "wire [9:0] wide = held;\n  reg valid,"))
+    file.write_text(file.read_text().replace("reg valid,", "wire narrow = {held, held};\n  reg valid,"))
     message, = lint(tmp_path / "design", data_folder("sim") / "lint.vlt")
-    assert "WIDTHEXPAND" in message
+    assert "WIDTHTRUNC" in message
     assert "hwgen_top.v" in message

@@ -83,8 +83,8 @@ def test_the_result_is_the_section_of_the_report(done):
 
 def test_modules_that_differ_in_name_only_run_once(done):
     folder, _, progress = done
-    assert [(number, total) for number, total, _ in progress] == [(1, 3), (2, 3), (3, 3)]
-    assert len(list((folder / "synth").glob("*.log"))) == 3
+    assert [(number, total) for number, total, _ in progress] == [(0, 3), (2, 3), (3, 3)]
+    assert len(list((folder / "synth" / "cache").glob("*.json"))) == 3
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def runs(monkeypatch):
     """Modules that Yosys is really run on."""
     modules = []
     run = synth._run
-    monkeypatch.setattr(synth, "_run", lambda job, *rest: modules.append(job.module)
-                        or run(job, *rest))
+    monkeypatch.setattr(synth, "_run", lambda batch, *rest: modules.extend(
+        job.module for job in batch) or run(batch, *rest))
     return modules
 
 
