@@ -55,7 +55,7 @@ Cells = Mapping[str, Any]
 
 def count_resources(netlist: Mapping[str, Any], module: str, family: str, *,
                     black_boxes: Iterable[str] = ()) -> Resources:
-    """Resources of one flat module.
+    """Resources of one module, with the modules in it that kept their hierarchy.
 
     Parameters
     ----------
@@ -79,6 +79,7 @@ def count_resources(netlist: Mapping[str, Any], module: str, family: str, *,
     types = Counter(cell["type"] for cell in cells.values())
     for box in black_boxes:
         types.pop(box, None)
+    inner = {name: types.pop(name) for name in sorted(types) if _is_kept(netlist, name)}
     latches = sorted(types.keys() & _LATCHES)
     unknown = sorted(types.keys() - costs.keys() - _LATCHES)
     problems = [f"{module}: {types[name]} latches ({name}) in the netlist; "
@@ -89,10 +90,21 @@ def count_resources(netlist: Mapping[str, Any], module: str, family: str, *,
         raise ToolError(*problems)
     total = extra(contents)
     for name, count in types.items():
-        cost = costs[name]
-        total += Resources(cost.lut * count, cost.lutram * count, cost.ff * count,
-                           cost.bram36 * count, cost.dsp * count)
+        total += _times(costs[name], count)
+    for name, count in inner.items():
+        total += _times(count_resources(netlist, name, family, black_boxes=black_boxes), count)
     return total
+
+
+def _times(cost: Resources, count: int) -> Resources:
+    return Resources(cost.lut * count, cost.lutram * count, cost.ff * count,
+                     cost.bram36 * count, cost.dsp * count)
+
+
+def _is_kept(netlist: Mapping[str, Any], name: str) -> bool:
+    """Whether a cell type is a module of the design rather than a primitive."""
+    attributes = netlist["modules"].get(name, {}).get("attributes", {"blackbox": "1"})
+    return not attributes.keys() & {"blackbox", "whitebox"}
 
 
 def _route_throughs(contents: Mapping[str, Any]) -> Resources:

@@ -10,9 +10,9 @@ reordered otherwise, so registers, memories, their attributes and instances stay
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from .model.fields import RESERVED
+from .verilog_expression import Module, Signal, Tree, UnknownError, find, parse
 
 __all__ = ["tidy"]
 
@@ -31,23 +31,6 @@ _INSTANCE = re.compile(r"  (?:\) ?|\w+ )([\w$]+) \(")
 _HEAD = re.compile(r"\s*(?:else )?if \(|\s*else ")
 _TARGET = re.compile(r"\s*(?:assign )?(?P<name>[A-Za-z_][\w$]*)"
                      r"(?:\[(?P<high>\d+)(?::(?P<low>\d+))?\])? <?= ")
-
-
-@dataclass
-class _Signal:
-    """A declared name of a module."""
-
-    width: int
-    is_port: bool
-    is_register: bool
-    fixed: bool  # has an attribute or is a memory: stays where and what it is
-    machine: bool  # named by a tool
-
-
-@dataclass
-class _Module:
-    lines: list[str]
-    signals: dict[str, _Signal] = field(default_factory=dict)
 
 
 def tidy(text: str) -> str:
@@ -118,7 +101,7 @@ def _renamed_all(module: str, names: dict[str, str]) -> str:
 
 
 def _tidy_module(text: str) -> str:
-    module = _Module(_without_zeros(text).splitlines())
+    module = Module(_without_zeros(text).splitlines())
     _read_declarations(module)
     _split_choices(module)
     while _inline(module):
@@ -146,13 +129,13 @@ def _is_machine(name: str) -> bool:
     return "$" in name or re.fullmatch(r"_\d+_", name) is not None
 
 
-def _read_declarations(module: _Module) -> None:
+def _read_declarations(module: Module) -> None:
     attribute = False
     for line in module.lines:
         if found := _DECLARATION.fullmatch(line):
             name = found["name"]
             old = module.signals.get(name)
-            module.signals[name] = _Signal(
+            module.signals[name] = Signal(
                 int(found["high"] or 0) - int(found["low"] or 0) + 1,
                 found["kind"] in ("input", "output") or bool(old and old.is_port),
                 found["kind"] == "reg", attribute or bool(found["depth"] or found["signed"])
@@ -165,7 +148,7 @@ def _names(line: str) -> list[str]:
     return [m["name"] for m in _TOKEN.finditer(line) if m["name"]]
 
 
-def _statements(module: _Module) -> Iterator[tuple[int, str]]:
+def _statements(module: Module) -> Iterator[tuple[int, str]]:
     """Lines that are neither declarations nor the header, with their numbers."""
     for number, line in enumerate(module.lines):
         if not _DECLARATION.fullmatch(line) and not line.startswith("module "):
@@ -174,7 +157,7 @@ def _statements(module: _Module) -> Iterator[tuple[int, str]]:
 
 # Moving single-use wires into the expression that uses them.
 
-def _split_choices(module: _Module) -> None:
+def _split_choices(module: Module) -> None:
     """``if (a | b) x <= a ? v : w;`` as ``if (a) x <= v; else if (b) x <= w;``."""
     definitions = {found["left"]: found["right"] for line in module.lines
                    if (found := _ASSIGN.fullmatch(line))}
@@ -203,11 +186,11 @@ def _split_choices(module: _Module) -> None:
     module.lines = lines
 
 
-def _is_bit(module: _Module, name: str) -> bool:
+def _is_bit(module: Module, name: str) -> bool:
     return name in module.signals and module.signals[name].width == 1
 
 
-def _inline(module: _Module) -> bool:
+def _inline(module: Module) -> bool:
     """Move what can be moved, drop what is not used; False once there is nothing to do."""
     uses: Counter[str] = Counter()
     definitions: dict[str, tuple[int, str]] = {}
@@ -262,11 +245,11 @@ def _depth_first(definitions: dict[str, tuple[int, str]]) -> list[str]:
     return order
 
 
-def _substitute(module: _Module, line: str, name: str, expression: str) -> str | None:
+def _substitute(module: Module, line: str, name: str, expression: str) -> str | None:
     """``line`` with the expression in place of ``name``; None where that could mean another
     thing or be hard to read."""
     try:
-        tree = _parse(module, expression)
+        tree = parse(module, expression)
         signal = module.signals[name]
         start, condition, rest = _split(line)
         if name in _names(condition):
@@ -283,7 +266,7 @@ def _substitute(module: _Module, line: str, name: str, expression: str) -> str |
             new = _place(module, rest[found.end():-1], size, name, expression, tree, signal.width)
             whole = f"{start}({condition})" if condition else start
             result = None if new is None else f"{whole}{rest[:found.end()]}{new};"
-    except _UnknownError:
+    except UnknownError:
         return None
     return result if result is not None and len(result) <= LONGEST else None
 
@@ -303,18 +286,18 @@ def _split(line: str) -> tuple[str, str, str]:
     return "", "", line
 
 
-def _place(module: _Module, text: str, context: int | None, name: str, expression: str,
-           tree: "_Tree", width: int) -> str | None:
+def _place(module: Module, text: str, context: int | None, name: str, expression: str,
+           tree: "Tree", width: int) -> str | None:
     """``text``, evaluated at ``context`` bits or alone, with the expression in place of ``name``,
     a wire of ``width`` bits; None if that changes the value.
 
     An operand is evaluated at the width of the expression around it, and as signed only if all of
     that is.
     """
-    whole = _parse(module, text)
+    whole = parse(module, text)
     if text.strip() == name:
         return expression if (context or tree.width) == width >= tree.width else None
-    found = _find(whole, None, name, max(whole.width, context or 0))
+    found = find(whole, None, name, max(whole.width, context or 0))
     if found is None:
         return None
     leaf, parent, size, alone = found
@@ -330,188 +313,12 @@ def _place(module: _Module, text: str, context: int | None, name: str, expressio
     return text[:leaf.start] + expression + text[leaf.end:]
 
 
-# Expressions: just what Yosys writes.
-
-class _UnknownError(Exception):
-    """Something that this module does not know; it stays as it is."""
-
-
-@dataclass
-class _Tree:
-    """An expression: its own width, and its operands with the rule for their widths."""
-
-    width: int
-    start: int
-    end: int
-    op: str = ""  # "" for what binds closest: a name, a part of it, a literal, brackets
-    name: str | None = None
-    # (operand, whether it is evaluated at its own width); else it is at that of the whole
-    parts: list[tuple["_Tree", bool]] = field(default_factory=list)
-    pair: tuple["_Tree", ...] = ()  # operands of a comparison: evaluated at their common width
-    signed: bool = False  # has something signed in it
-
-
-_LEXER = re.compile(r"\s*(?:(?P<literal>\d+)'(?P<sign>s?)[hbdo][0-9a-fxzA-F_?]+"
-                    r"|(?P<name>\$(?:un)?signed\b|[A-Za-z_][\w$]*)|(?P<number>\d+)"
-                    r"|(?P<op>>>>|<<<|===|!==|<<|>>|<=|>=|==|!=|&&|\|\||~\^|[-+*/%&|^~!<>?:(){}\[\],]))")
-_LEVELS = (("||",), ("&&",), ("|",), ("^", "~^"), ("&",), ("==", "!=", "===", "!=="),
-           ("<", "<=", ">", ">="), ("<<", ">>", "<<<", ">>>"), ("+", "-"), ("*", "/", "%"))
-
-
-def _parse(module: _Module, text: str) -> _Tree:
-    return _Parser(module, text).whole()
-
-
-class _Parser:
-    """Parser of expressions; gives :class:`_Tree` or _UnknownError."""
-
-    def __init__(self, module: _Module, text: str):
-        self.module, self.at = module, 0
-        self.tokens: list[re.Match] = []
-        place, end = 0, len(text.rstrip())
-        while place < end:
-            found = _LEXER.match(text, place)
-            if not found:
-                raise _UnknownError
-            self.tokens.append(found)
-            place = found.end()
-
-    def whole(self) -> _Tree:
-        tree = self.choice()
-        if self.at != len(self.tokens):
-            raise _UnknownError
-        return tree
-
-    def peek(self) -> str:
-        return self.tokens[self.at][0].strip() if self.at < len(self.tokens) else ""
-
-    def take(self, wanted: str | None = None) -> re.Match:
-        if not self.peek() or (wanted is not None and self.peek() != wanted):
-            raise _UnknownError
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def choice(self) -> _Tree:
-        condition = self.binary(0)
-        if self.peek() != "?":
-            return condition
-        self.take()
-        yes = self.choice()
-        self.take(":")
-        no = self.choice()
-        return _Tree(max(yes.width, no.width), condition.start, no.end, "?",
-                     parts=[(condition, True), (yes, False), (no, False)],
-                     signed=condition.signed or yes.signed or no.signed)
-
-    def binary(self, level: int) -> _Tree:
-        if level == len(_LEVELS):
-            return self.unary()
-        left = self.binary(level + 1)
-        while self.peek() in _LEVELS[level]:
-            op = self.take()[0].strip()
-            right = self.binary(level + 1)
-            tree = _Tree(max(left.width, right.width), left.start, right.end, op,
-                         signed=left.signed or right.signed)
-            if op in ("&&", "||"):
-                tree.width, tree.parts = 1, [(left, True), (right, True)]
-            elif op in _LEVELS[5] + _LEVELS[6]:
-                tree.width, tree.pair = 1, (left, right)
-            elif op in _LEVELS[7]:
-                tree.width, tree.parts = left.width, [(left, False), (right, True)]
-            else:
-                tree.parts = [(left, False), (right, False)]
-            left = tree
-        return left
-
-    def unary(self) -> _Tree:
-        op = self.peek()
-        if op not in ("~", "-", "+", "!", "&", "|", "^"):
-            return self.primary()
-        start = _begin(self.take())
-        inner = self.unary()
-        alone = op not in ("~", "-", "+")
-        return _Tree(1 if alone else inner.width, start, inner.end, op, parts=[(inner, alone)],
-                     signed=inner.signed)
-
-    def primary(self) -> _Tree:
-        found = self.take()
-        start, end = _begin(found), found.end()
-        if found["literal"]:
-            return _Tree(int(found["literal"]), start, end, signed=bool(found["sign"]))
-        if found["name"]:
-            return self.named(found["name"], start, end)
-        text = found[0].strip()
-        if text == "(":
-            inner = self.choice()
-            return _Tree(inner.width, start, self.take(")").end(), parts=[(inner, False)],
-                         signed=inner.signed)
-        if text == "{":
-            return self.concatenation(start)
-        raise _UnknownError
-
-    def named(self, name: str, start: int, end: int) -> _Tree:
-        if name in ("$signed", "$unsigned"):
-            self.take("(")
-            inner = self.choice()
-            end = self.take(")").end()
-            return _Tree(inner.width, start, end, parts=[(inner, True)], signed=True)
-        signal = self.module.signals.get(name)
-        if signal is None or signal.fixed:
-            raise _UnknownError
-        if self.peek() != "[":
-            return _Tree(signal.width, start, end, name=name)
-        self.take()
-        high = self.take()
-        low = high
-        if self.peek() == ":":
-            self.take()
-            low = self.take()
-        if not (high["number"] and low["number"]):
-            raise _UnknownError
-        end = self.take("]").end()
-        return _Tree(int(high["number"]) - int(low["number"]) + 1, start, end)
-
-    def concatenation(self, start: int) -> _Tree:
-        found = self.tokens[self.at] if self.peek() else None
-        if found and found["number"]:
-            self.take()
-            self.take("{")
-            inner = self.concatenation(start)
-            return _Tree(int(found["number"]) * inner.width, start, self.take("}").end(),
-                         parts=inner.parts)
-        parts = [(self.choice(), True)]
-        while self.peek() == ",":
-            self.take()
-            parts.append((self.choice(), True))
-        return _Tree(sum(part.width for part, _ in parts), start, self.take("}").end(),
-                     parts=parts)
-
-
-def _begin(found: re.Match) -> int:
-    return found.end() - len(found[0].lstrip())
-
-
-def _find(tree: _Tree, parent: _Tree | None, name: str, size: int, alone: bool = False
-          ) -> tuple[_Tree, _Tree, int, bool] | None:
-    """The operand that is ``name``, the expression around it, the width at which it is evaluated,
-    and whether that is its own."""
-    if tree.name == name:
-        return tree, parent or tree, size, alone
-    for part, own in tree.parts:
-        if found := _find(part, tree, name, part.width if own else size, own):
-            return found
-    for part in tree.pair:
-        if found := _find(part, tree, name, max(p.width for p in tree.pair)):
-            return found
-    return None
-
-
-def _matched_widths(module: _Module, line: str) -> str:
+def _matched_widths(module: Module, line: str) -> str:
     """Constants as wide as what they are compared with or added to."""
     def width(text: str) -> int | None:
         try:
-            return _parse(module, text).width
-        except _UnknownError:
+            return parse(module, text).width
+        except UnknownError:
             return None
 
     def widened(found: re.Match) -> str:
@@ -542,7 +349,7 @@ def _matched_widths(module: _Module, line: str) -> str:
 
 # Names.
 
-def _rename(module: _Module) -> None:
+def _rename(module: Module) -> None:
     """Give every signal that a tool named the name of what it belongs to."""
     taken = {name for name, signal in module.signals.items() if not signal.machine}
     taken |= RESERVED | {instance for instance, *_ in _connections(module)}
@@ -588,7 +395,7 @@ def _rename(module: _Module) -> None:
                                    line) for line in module.lines]
 
 
-def _connections(module: _Module) -> list[tuple[str, str, str]]:
+def _connections(module: Module) -> list[tuple[str, str, str]]:
     """(instance, port, wire) wherever a whole wire is connected."""
     connections: list[tuple[str, str, str]] = []
     instance = ""
@@ -600,7 +407,7 @@ def _connections(module: _Module) -> list[tuple[str, str, str]]:
     return connections
 
 
-def _readers(module: _Module) -> dict[str, str]:
+def _readers(module: Module) -> dict[str, str]:
     """For each signal one that is computed from it."""
     readers: dict[str, str] = {}
     for number, line in _statements(module):
@@ -617,7 +424,7 @@ def _readers(module: _Module) -> dict[str, str]:
 
 # The header: ports with their kinds, clock and reset first.
 
-def _with_header(module: _Module) -> list[str]:
+def _with_header(module: Module) -> list[str]:
     ports: dict[str, dict[str, str]] = {}
     lines: list[str] = []
     header = 0
