@@ -105,7 +105,8 @@ def test_lint_of_a_build_folder_reads_its_sources(tmp_path):
     tricky(tmp_path / "design")
     assert lint(tmp_path / "design", data_folder("sim") / "lint.vlt") == []
     file = tmp_path / "design" / "rtl" / "hwgen_top.v"
-    file.write_text(file.read_text().replace("reg valid,", "wire narrow = {held, held};\n  reg valid,"))
+    fault = "wire narrow = {held, held};\n  reg valid,"
+    file.write_text(file.read_text().replace("reg valid,", fault))
     message, = lint(tmp_path / "design", data_folder("sim") / "lint.vlt")
     assert "WIDTHTRUNC" in message
     assert "hwgen_top.v" in message
