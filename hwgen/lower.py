@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from math import lcm
 
 import numpy as np
@@ -177,6 +178,8 @@ def _choices(plan: Plan) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...
 def _conv_choices(plan: Plan, op: Conv, tensor: Tensor):
     per_group, neurons = op.weights.shape[2], op.weights.shape[3] // op.groups
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
+    # Options share their matrices: in a large layer each takes megabytes.
+    ordered = cache(lambda kind, lanes: window_order(op, kind, lanes))
     for kind in kinds:
         for gp in divisors(op.groups):
             for simd in divisors(per_group) if gp == 1 else [per_group]:
@@ -185,7 +188,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor):
                     continue
                 stream = window.output if window else TensorStream(tensor.dtype, tensor.shape,
                                                                    gp * simd)
-                matrix = window_order(op, kind, stream.lanes // gp)
+                matrix = ordered(kind, stream.lanes // gp if kind == "shift" else 0)
                 for pe in divisors(neurons) if gp == 1 else [neurons]:
                     width = gp * pe * (stream.lanes // gp) * op.weight_type.width
                     depth = op.weights.size * op.weight_type.width // width
@@ -226,7 +229,10 @@ def _window(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int):
 
 
 def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
-    """Weights as (groups, inputs, neurons), inputs in the order in which windows bring them."""
+    """Weights as (groups, inputs, neurons), inputs in the order in which windows bring them.
+
+    ``lanes`` of each group at work matter to whole windows only.
+    """
     height, width, per_group, outputs = op.weights.shape
     split = op.weights.reshape(height, width, per_group, op.groups, outputs // op.groups)
     if kind == "shift":
@@ -236,7 +242,7 @@ def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
         order = order.transpose(4, 2, 0, 1, 3, 5)
     else:
         order = split.transpose(3, 0, 1, 2, 4)
-    return np.ascontiguousarray(order.reshape(op.groups, height * width * per_group, -1))
+    return order.reshape(op.groups, height * width * per_group, -1).astype(np.int32)
 
 
 def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -> HwGraph:

@@ -101,6 +101,9 @@ def _renamed_all(module: str, names: dict[str, str]) -> str:
 
 
 def _tidy_module(text: str) -> str:
+    # Yosys breaks a long list of ports into lines.
+    text = re.sub(r"^module [^;]*;", lambda m: m[0].replace("\n", ""), text, count=1,
+                  flags=re.MULTILINE)
     module = Module(_without_zeros(text).splitlines())
     _read_declarations(module)
     _split_choices(module)
@@ -354,13 +357,14 @@ def _rename(module: Module) -> None:
     taken = {name for name, signal in module.signals.items() if not signal.machine}
     taken |= RESERVED | {instance for instance, *_ in _connections(module)}
     names: dict[str, str] = {}
+    numbers: Counter[str] = Counter()  # the last that a name got: many wires want the same
 
     def give(name: str, wanted: str) -> None:
         wanted = re.sub(r"\W+", "_", wanted).strip("_")
-        chosen, number = wanted, 1
+        chosen = wanted
         while chosen in taken:
-            number += 1
-            chosen = f"{wanted}_{number}"
+            numbers[wanted] += 1
+            chosen = f"{wanted}_{numbers[wanted] + 1}"
         taken.add(chosen)
         names[name] = chosen
 
@@ -372,12 +376,12 @@ def _rename(module: Module) -> None:
     for instance, port, wire in connections:
         if wire in nameless and wire not in names:
             give(wire, f"{instance}_{port}")
-    readers, connected = _readers(module), set(names)
+    readers, unconnected = _readers(module), nameless - set(names)
     for name in module.signals:
         if name not in nameless or name in names:
             continue
         owner, seen = readers.get(name, ""), {name}
-        while owner in nameless - connected and owner not in seen:
+        while owner in unconnected and owner not in seen:
             seen.add(owner)
             owner = readers.get(owner, "")
         owner = names.get(owner, owner)

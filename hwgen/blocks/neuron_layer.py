@@ -162,7 +162,7 @@ class NeuronLayerConfig(Block):
     def weight_codes(self) -> np.ndarray:
         """Unsigned codes, (depth, group_parallel * pe * simd)."""
         step, low = self._w
-        codes = (self.weights - low) // step
+        codes = (self.weights.astype(np.int64) - low) // step
         shape = (self.rounds, self.group_parallel, self.steps, self.simd, self.hold, self.pe)
         return codes.reshape(shape).transpose(0, 2, 4, 1, 5, 3).reshape(self.depth, -1)
 
@@ -173,7 +173,7 @@ class NeuronLayerConfig(Block):
             return self.bias - inputs
         step, low = self._w
         offset = self._a[1]
-        codes = ((self.weights - low) // step).sum(axis=1).reshape(-1)
+        codes = ((self.weights.astype(np.int64) - low) // step).sum(axis=1).reshape(-1)
         return self.bias + step * offset * codes + low * offset * inputs
 
     def _latencies(self) -> tuple[int, int, int]:
@@ -205,7 +205,8 @@ class NeuronLayerConfig(Block):
         # Beats bring some inputs of each group at work.
         split = x.reshape(*x.shape[:3], self.rounds, self.steps, self.group_parallel, self.simd)
         split = split.swapaxes(4, 5).reshape(*x.shape[:3], groups, 1, inputs)
-        sums = (split @ self.weights).reshape(*x.shape[:3], groups * neurons) + self.bias
+        sums = (split @ self.weights.astype(np.int64)).reshape(*x.shape[:3], groups * neurons)
+        sums = sums + self.bias
         for unit in self.activation_units():
             sums = unit.compute(sums)
         return sums
