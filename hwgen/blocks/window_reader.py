@@ -344,8 +344,10 @@ class WindowReader(wiring.Component):
         cfg = self.config
         (height, width), g = cfg.scan
         checks = []
-        if g.pad[2] or g.pad[3]:
-            checks.append((offset >= 0) & (offset < cfg.row_words))
+        if g.pad[2]:
+            checks.append(offset >= 0)
+        if g.pad[3]:
+            checks.append(offset < cfg.row_words)
         if g.pad[0] or g.pad[1]:
             rows, _ = g.positions(height, width)
             reach = (rows - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + g.pad[0]
@@ -357,5 +359,8 @@ class WindowReader(wiring.Component):
                     m.d.sync += [y.eq(top), first.eq(top)]
                 with m.Elif(chunk_end & kernel_column_end):
                     m.d.sync += y.eq(Mux(kernel_row_end, first, y + g.dilation[0]))
-            checks.append((y >= 0) & (y < height))
-        return checks[0] if len(checks) == 1 else checks[0] & checks[1]
+            if g.pad[0]:
+                checks.append(y >= 0)
+            if g.pad[1]:
+                checks.append(y < height)
+        return Cat(*checks).all()
