@@ -253,6 +253,12 @@ def test_zeros_of_a_written_memory_go_and_those_of_a_read_only_one_stay():
     assert "m[0] = 4'h0;" not in body(*memory, "always @(posedge clk)", "  m[b] <= a;")
 
 
+def test_a_list_of_ports_may_go_over_several_lines():
+    ports = "  input a;\n  wire a;\n  output y;\n  wire y;\n"
+    one = f"module top(a, y);\n{ports}  assign y = a;\nendmodule\n"
+    assert tidy(one.replace("(a, y)", "(a\n, y\n)")) == tidy(one)
+
+
 def test_words_of_the_language_are_no_names():
     lines = body("wire \\before ;", "wire \\a.last ;", "assign \\before  = b;",
                  "assign \\a.last  = b;")

@@ -332,7 +332,7 @@ class NeuronLayer(wiring.Component):
         # Partial sums circulate; a sum starts from its bias.
         valid = delay(m, issue, clocks, "issue")
         first = delay(m, step == 0, clocks, "first") if cfg.steps > 1 else Const(1, 1)
-        done = delay(m, issue & completes, clocks, "completes")
+        done = delay(m, issue & completes, clocks, "completes", reset=True)
         last = delay(m, neuron_end & around_end & frame_end, clocks, "frame_end")
         channel_group = self._group_index(m, neuron, around, around_end, issue, neuron_end,
                                           step_end)
@@ -365,7 +365,7 @@ class NeuronLayer(wiring.Component):
             m.d.comb += [hardware.x.eq(value), hardware.group.eq(group)]
             group = delay(m, group, unit.latency, f"group_{n}")
             value, late = hardware.y, late + unit.latency
-        m.d.comb += [fifo.i.valid.eq(delay(m, done, late, "done")),
+        m.d.comb += [fifo.i.valid.eq(delay(m, done, late, "done", reset=True)),
                      fifo.i.payload.data.as_value().eq(value),
                      fifo.i.payload.last.eq(delay(m, last, late, "last"))]
         return m

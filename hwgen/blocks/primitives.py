@@ -59,10 +59,14 @@ def following(value: Signal, count: int) -> Value:
     return Mux(value == count - 1, 0, increment(value))
 
 
-def delay(m, value: Value, clocks: int, name: str) -> Value:
-    """``value`` as it was ``clocks`` clocks ago; no reset, no enable."""
+def delay(m, value: Value, clocks: int, name: str, *, reset: bool = False) -> Value:
+    """``value`` as it was ``clocks`` clocks ago; no enable.
+
+    Data need no reset, and without one they fit shift registers. What says that data are there
+    needs it: a beat under way when the reset comes must not come out after it.
+    """
     for n in range(clocks):
-        held = Signal.like(value, name=f"{name}_{n + 1}", reset_less=True)
+        held = Signal.like(value, name=f"{name}_{n + 1}", reset_less=not reset)
         m.d.sync += held.eq(value)
         value = held
     return value
