@@ -13,9 +13,9 @@ import numpy as np
 
 from .errors import ModelError
 from .graph import Graph, Tensor
-from .ops import REAL, Clamp, Quantize, RealThreshold
 from .passes import run_pipeline
 from .passes.rewrite import prune
+from .real_ops import REAL, Clamp, Quantize, RealThreshold
 
 __all__ = ["from_user", "golden", "golden_of_integers", "load_input", "model_output"]
 

@@ -4,17 +4,18 @@ A graph is a tuple of nodes in topological order. A node's name is the name of i
 Passes (:mod:`hwgen.passes`) are functions from graph to graph with equal results.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from .errors import ModelError
-from .ops import REAL, BatchNorm, Clamp, Op, Quantize, RealThreshold, Shape, round_fraction
+from .ops import Op, Shape
+from .real_ops import REAL, Affine, RealOp
 from .types import NumType
 
-__all__ = ["REAL", "Graph", "Node", "Tensor"]
+__all__ = ["REAL", "ArrayForm", "Front", "Graph", "Node", "Tensor"]
 
 ONE, ZERO = (Fraction(1),), (Fraction(0),)
 
@@ -50,6 +51,59 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class ArrayForm:
+    """How a user's array of one frame maps to a tensor (height, width, channels).
+
+    ``array.reshape(view).transpose(axes).reshape(height, width, channels)``.
+
+    Parameters
+    ----------
+    shape
+        Shape of the user's array, without the frame dimension.
+    view
+        Shape of as many elements whose axes are permuted.
+    axes
+        For each axis of the permuted array, the axis of ``view``.
+    """
+
+    shape: tuple[int, ...]
+    view: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shape: Sequence[int]) -> "ArrayForm":
+        """Arrays that hold a tensor's values in its own order."""
+        return cls(tuple(shape), tuple(shape), tuple(range(len(shape))))
+
+    def to_tensor(self, array: np.ndarray, shape: Shape) -> np.ndarray:
+        """(frames, *self.shape) to (frames, *shape)."""
+        axes = (0, *(axis + 1 for axis in self.axes))
+        return array.reshape(len(array), *self.view).transpose(axes).reshape(len(array), *shape)
+
+    def from_tensor(self, values: np.ndarray) -> np.ndarray:
+        """Inverse of :meth:`to_tensor`."""
+        turned = values.reshape(len(values), *(self.view[axis] for axis in self.axes))
+        axes = (0, *(int(axis) + 1 for axis in np.argsort(self.axes)))
+        return turned.transpose(axes).reshape(len(values), *self.shape)
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the host does to a real-valued input before it is the graph's integer input.
+
+    Parameters
+    ----------
+    name
+        Name of the real tensor.
+    ops
+        Real operations in order, the last of them a quantizer.
+    """
+
+    name: str
+    ops: tuple[RealOp, ...]
+
+
+@dataclass(frozen=True)
 class Node:
     """An operation, the tensors it reads, and the tensor it makes."""
 
@@ -71,18 +125,38 @@ class Graph:
         Names of the tensors that enter and leave.
     input_tensor
         Shape, type and meaning of the input.
-    input_shape
-        Input shape as the model's author wrote it, without the frame dimension.
+    input_form
+        What a user's input array looks like.
     nodes
         In topological order.
+    output_form
+        What a user's output array looks like; None for the tensor's own shape.
+    front
+        How the host makes the input from a real-valued array; None if the user gives real values
+        that are integers of the input already.
+    host_tail
+        Operations behind the output that are left to the host, as the model names them.
     """
 
     name: str
     input: str
     input_tensor: Tensor
-    input_shape: tuple[int, ...]
+    input_form: ArrayForm
     nodes: tuple[Node, ...]
     output: str
+    output_form: ArrayForm | None = None
+    front: Front | None = None
+    host_tail: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a user's input array, without the frame dimension."""
+        return self.input_form.shape
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the data are 1-D: the user's input has one or two dimensions."""
+        return len(self.input_form.shape) < 3
 
     def tensor(self, name: str) -> Tensor:
         return self.input_tensor if name == self.input else self.node(name).output
@@ -144,16 +218,14 @@ def _describe(tensor: Tensor) -> str:
 
 def _evaluate(node: Node, tensors: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
     op = node.op
-    if isinstance(op, BatchNorm):
-        return _map_real(tensors[0], values[0], lambda c, r: _affine(op, c, r)) \
-            if tensors[0].dtype == REAL else values[0]
-    if isinstance(op, Clamp):
-        return _map_real(tensors[0], values[0], lambda c, r: clamp_real(op, r))
-    if isinstance(op, Quantize):
-        return _map_real(tensors[0], values[0], lambda c, r: quantize_real(op, r)).astype(np.int64)
-    if isinstance(op, RealThreshold):
-        return _map_real(tensors[0], values[0],
-                         lambda c, r: threshold_real(op, c, r)).astype(np.int64)
+    if isinstance(op, Affine) and tensors[0].dtype != REAL:
+        return values[0]  # its integers stay, their scale and offset change
+    if isinstance(op, RealOp):
+        result = _map_real(tensors[0], values[0], op.value)
+        return result if node.output.dtype == REAL else result.astype(np.int64)
+    if node.output.dtype == REAL:  # an operation that only moves or compares values
+        values = [x if t.dtype == REAL else _map_real(t, x, lambda c, r: r)
+                  for t, x in zip(tensors, values)]
     return op.compute(*values)
 
 
@@ -168,28 +240,3 @@ def _map_real(tensor: Tensor, values: np.ndarray, function: Callable) -> np.ndar
             images[n] = function(c, v if tensor.dtype == REAL else scale * int(v) + offset)
         result[..., c] = images[inverse].reshape(values.shape[:-1])
     return result
-
-
-def _affine(op: BatchNorm, c: int, real: Fraction) -> Fraction:
-    return real * op.scale[c % len(op.scale)] + op.offset[c % len(op.offset)]
-
-
-def clamp_real(op: Clamp, real: Fraction) -> Fraction:
-    """Value of a :class:`~hwgen.ops.Clamp` for one exact number."""
-    if op.low is not None and real < op.low:
-        return op.low
-    return op.high if op.high is not None and real > op.high else real
-
-
-def quantize_real(op: Quantize, real: Fraction) -> int:
-    """Value of a :class:`~hwgen.ops.Quantize` for one exact number."""
-    if op.out_type.bipolar:
-        return 1 if real >= 0 else -1
-    code = round_fraction(real / op.scale + op.zero_point, op.rounding)
-    return min(max(code, op.out_type.low), op.out_type.high)
-
-
-def threshold_real(op: RealThreshold, c: int, real: Fraction) -> int:
-    """Value of a :class:`~hwgen.ops.RealThreshold` for one exact number."""
-    levels = op.levels[c] if len(op.levels) > 1 else op.levels[0]
-    return op.base + op.step * sum(real >= level for level in levels)

@@ -25,7 +25,7 @@ from .blocks.window_shift import WindowShiftConfig
 from .errors import ModelError
 from .graph import Graph, Node, Tensor
 from .hardware import INPUT, HwGraph, HwNode, Source
-from .ops import Add, ArgMax, Concat, Conv, Flatten, MaxPool, Op, SumPool, Upsample
+from .ops import Add, ArgMax, Concat, Conv, MaxPool, Op, Reshape, SumPool, Upsample
 from .resources import Resources
 from .streams import TensorStream
 from .types import NumType
@@ -106,7 +106,7 @@ class Plan:
 def plan_layers(graph: Graph) -> list[Plan]:
     """Group operations with the activations behind them, in topological order.
 
-    Requires a folded graph (:data:`hwgen.passes.PIPELINE`). Flatten disappears: a stream's order
+    Requires a folded graph (:data:`hwgen.passes.PIPELINE`). Reshape disappears: a stream's order
     is already that of the flat tensor.
     """
     tensors = graph.tensors()
@@ -116,7 +116,7 @@ def plan_layers(graph: Graph) -> list[Plan]:
     for node in graph.nodes:
         if node.name in done:
             continue
-        if isinstance(node.op, Flatten):
+        if isinstance(node.op, Reshape):
             flat[node.name] = node.inputs[0]
             continue
         alone = isinstance(node.op, activation_ops)
@@ -323,7 +323,7 @@ def _input_lanes(tensor: Tensor, readers: list[TensorStream]) -> int:
 
 def _output_root(graph: Graph) -> str:
     name = graph.output
-    while name != graph.input and isinstance(graph.node(name).op, Flatten):
+    while name != graph.input and isinstance(graph.node(name).op, Reshape):
         name = graph.node(name).inputs[0]
     return name
 

@@ -1,31 +1,30 @@
 """Operations of the integer graph: what each computes on integers, its output shape and type.
 
 Every tensor is (frames, height, width, channels), int64; 1-D data has height 1, vectors 1 x 1.
-Operations are immutable; arrays in them are read-only. A type ``REAL`` (see :mod:`hwgen.graph`)
-marks tensors between a float operation (:class:`Clamp`, :class:`BatchNorm`) and the quantizer
-that ends the chain; they hold exact fractions and are gone after the pass ``fold_activations``.
+Operations are immutable; arrays in them are read-only. Operations on real values are in
+:mod:`hwgen.real_ops`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from math import ceil, floor
+from math import ceil, floor, prod
 
 import numpy as np
 
-from .types import NumType, smallest_type
+from .types import TERNARY, NumType, smallest_type
 
-__all__ = ["Add", "ArgMax", "BatchNorm", "Bias", "Clamp", "Clip", "Concat", "Conv", "Flatten",
-           "MaxPool", "Op", "Quantize", "REAL", "RealThreshold", "Requantize", "Rounding", "Shape",
-           "SumPool", "Threshold", "Upsample", "round_fraction", "round_shift"]
-
-REAL = NumType("REAL", 0, 0, 0)
-"""Type of tensors that hold exact fractions, between a clamp and the quantizer behind it."""
+__all__ = ["REQUANTIZE_ROUNDINGS", "ROUNDINGS", "Add", "ArgMax", "Bias", "Clip", "Concat", "Conv",
+           "Crop", "DepthToSpace", "MaxPool", "Op", "Requantize", "Reshape", "Rounding",
+           "Select", "Shape", "SumPool", "Table", "Threshold", "Upsample", "Windows",
+           "ZeroInsert", "round_fraction", "round_shift", "window_positions"]
 
 Shape = tuple[int, int, int]
 WINDOW_ELEMENTS = 1 << 21  # of a convolution at a time, so that they stay in the cache's reach
 ROUNDINGS = ("floor", "ceil", "toward_zero", "half_up", "half_down", "half_even", "half_away")
+REQUANTIZE_ROUNDINGS = (*ROUNDINGS, "tflite")
+DOUBLING_SHIFT = 31  # of TensorFlow Lite's SaturatingRoundingDoublingHighMul
 Rounding = str
 
 
@@ -58,9 +57,13 @@ def round_fraction(x: Fraction, mode: Rounding) -> int:
 def round_shift(x: np.ndarray, shift, mode: Rounding) -> np.ndarray:
     """``x / 2**shift`` rounded to integers; the integer counterpart of :func:`round_fraction`.
 
-    ``x`` is int64, or an object array of Python integers where 64 bits are too few.
+    ``x`` is int64, or an object array of Python integers where 64 bits are too few. ``tflite`` is
+    TensorFlow Lite's double rounding: ``half_up`` by up to 31 bits, then ``half_away`` by the rest.
     """
     x, shift = np.asarray(x), np.asarray(shift)
+    if mode == "tflite":
+        first = np.minimum(shift, DOUBLING_SHIFT)
+        return round_shift(round_shift(x, first, "half_up"), shift - first, "half_away")
     one = 1 if x.dtype == object else np.int64(1)
     if x.dtype == object:
         shift = shift.astype(object)
@@ -308,7 +311,7 @@ class Requantize(Op):
     multiplier, shift
         (channels or 1,) integers, shift >= 0.
     rounding
-        One of ``ROUNDINGS``.
+        One of ``ROUNDINGS``, or ``tflite`` (see :func:`round_shift`).
     """
 
     multiplier: np.ndarray
@@ -332,6 +335,36 @@ class Requantize(Op):
             x = x.astype(object)
         x = round_shift(x * self.multiplier, self.shift, self.rounding) + self.zero_point
         return np.clip(x, self.out_type.low, self.out_type.high).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Op):
+    """``values[c, x - low]``: any function of few bits, per channel.
+
+    Parameters
+    ----------
+    values
+        (channels or 1, number of inputs) outputs, for the inputs ``low``, ``low + 1``, ...
+    low
+        Smallest input.
+    out_type
+        Type of the output.
+    """
+
+    values: np.ndarray
+    low: int
+    out_type: NumType
+
+    def __post_init__(self):
+        object.__setattr__(self, "values", _frozen(self.values))
+
+    def result_type(self, types, shapes):
+        return self.out_type
+
+    def compute(self, *tensors):
+        x, = tensors
+        rows = np.arange(len(self.values)) if len(self.values) > 1 else 0
+        return self.values[rows, x - self.low]
 
 
 @dataclass(frozen=True)
@@ -391,17 +424,57 @@ class MaxPool(Op):
 
 @dataclass(frozen=True)
 class SumPool(MaxPool):
-    """Sum over each window, padding counted as 0: the exact part of average pooling."""
+    """Sum over each window: the exact part of average pooling.
+
+    Parameters
+    ----------
+    pad_value
+        Integer that padding counts as.
+    row_factors, column_factors
+        None, or one positive integer for each output row (column): what the sums in it are
+        multiplied with. Averages that leave padding out divide by the number of pixels inside,
+        which differs at the border; over the lcm of these numbers they are integers again.
+    """
+
+    pad_value: int = 0
+    row_factors: tuple[int, ...] | None = None
+    column_factors: tuple[int, ...] | None = None
+
+    def shape(self, *shapes: Shape) -> Shape:
+        height, width, channels = super().shape(*shapes)
+        for name, factors, size in (("row", self.row_factors, height),
+                                    ("column", self.column_factors, width)):
+            if factors is not None and len(factors) != size:
+                raise ValueError(f"{len(factors)} factors for {size} output {name}s")
+        return height, width, channels
 
     def result_type(self, types, shapes):
-        area = self.kernel[0] * self.kernel[1]
-        low, high = types[0].low * area, types[0].high * area
-        if any(self.pad):
-            low, high = min(low, 0), max(high, 0)
+        dtype, (height, width, _) = types[0], self.shape(*shapes)
+        low = high = 0
+        # The sums over padding and over the input, at every place of the border.
+        for rows, row_factor in self._inside(0, shapes[0][0], height):
+            for columns, column_factor in self._inside(1, shapes[0][1], width):
+                inside = rows * columns
+                outside = (self.kernel[0] * self.kernel[1] - inside) * self.pad_value
+                factor = row_factor * column_factor
+                low = min(low, factor * (inside * dtype.low + outside))
+                high = max(high, factor * (inside * dtype.high + outside))
         return smallest_type(low, high)
 
+    def _inside(self, axis: int, size: int, positions: int) -> set[tuple[int, int]]:
+        """(pixels within the input, factor) of the windows along one axis."""
+        factors = (self.row_factors, self.column_factors)[axis]
+        start = np.arange(positions) * self.stride[axis] - self.pad[2 * axis]
+        inside = np.minimum(start + self.kernel[axis], size) - np.maximum(start, 0)
+        return set(zip(inside.tolist(), factors or (1,) * positions))
+
     def compute(self, *tensors):
-        return _pool(_padded(tensors[0], self.pad, 0), np.add, self.kernel, self.stride)
+        y = _pool(_padded(tensors[0], self.pad, self.pad_value), np.add, self.kernel, self.stride)
+        if self.row_factors is not None:
+            y = y * np.array(self.row_factors)[:, None, None]
+        if self.column_factors is not None:
+            y = y * np.array(self.column_factors)[:, None]
+        return y
 
 
 @dataclass(frozen=True)
@@ -443,23 +516,164 @@ class Concat(Op):
         return np.concatenate(tensors, axis=-1)
 
 
-@dataclass(frozen=True)
-class Flatten(Op):
-    """(height, width, channels) to (1, 1, height * width * channels), channels fastest."""
-
-    def shape(self, *shapes: Shape) -> Shape:
-        height, width, channels = shapes[0]
-        return (1, 1, height * width * channels)
+class _Movement(Op):
+    """Base of operations whose output holds values of the input, each where it is told to."""
 
     def result_type(self, types, shapes):
         return types[0]
 
+
+@dataclass(frozen=True)
+class Reshape(_Movement):
+    """The same values in the same order, channels fastest, in another shape.
+
+    ``target`` is (height, width, channels), or None for a vector (1, 1, channels).
+    """
+
+    target: Shape | None = None
+
+    def shape(self, *shapes: Shape) -> Shape:
+        size = prod(shapes[0])
+        if self.target is not None and prod(self.target) != size:
+            raise ValueError(f"{list(self.target)} holds {prod(self.target)} values, the input "
+                             f"{list(shapes[0])} has {size}")
+        return self.target or (1, 1, size)
+
     def compute(self, *tensors):
-        return tensors[0].reshape(tensors[0].shape[0], 1, 1, -1)
+        x, = tensors
+        return x.reshape(len(x), *self.shape(x.shape[1:]))
 
 
 @dataclass(frozen=True)
-class Upsample(Op):
+class Select(_Movement):
+    """Output channel k is input channel ``indices[k]``: permutations, splits, repetitions."""
+
+    indices: tuple[int, ...]
+
+    def shape(self, *shapes: Shape) -> Shape:
+        height, width, channels = shapes[0]
+        bad = [i for i in self.indices if not 0 <= i < channels]
+        if bad or not self.indices:
+            raise ValueError(f"indices must be at least one of 0 to {channels - 1}, found "
+                             f"{bad[0] if bad else 'none'}")
+        return (height, width, len(self.indices))
+
+    def compute(self, *tensors):
+        return tensors[0][..., list(self.indices)]
+
+
+@dataclass(frozen=True)
+class Crop(_Movement):
+    """Rows, columns and channels from ``start`` up to ``stop`` (not included)."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    channels: tuple[int, int]
+
+    def shape(self, *shapes: Shape) -> Shape:
+        ranges = (self.rows, self.columns, self.channels)
+        for name, (start, stop), size in zip(("rows", "columns", "channels"), ranges, shapes[0]):
+            if not 0 <= start < stop <= size:
+                raise ValueError(f"{name} {start} to {stop} are not within 0 to {size}")
+        height, width, channels = (stop - start for start, stop in ranges)
+        return (height, width, channels)
+
+    def compute(self, *tensors):
+        return tensors[0][:, slice(*self.rows), slice(*self.columns), slice(*self.channels)]
+
+
+@dataclass(frozen=True)
+class DepthToSpace(_Movement):
+    """Channels to a block of ``block`` x ``block`` pixels.
+
+    Input channel ``(row * block + column) * channels out + c`` is channel c at (row, column) of
+    the block: ONNX's mode DCR, TensorFlow's order.
+    """
+
+    block: int
+
+    def shape(self, *shapes: Shape) -> Shape:
+        height, width, channels = shapes[0]
+        if channels % self.block**2:
+            raise ValueError(f"{channels} channels are no multiple of {self.block} x {self.block}")
+        return (height * self.block, width * self.block, channels // self.block**2)
+
+    def compute(self, *tensors):
+        x, b = tensors[0], self.block
+        frames, height, width, channels = x.shape
+        blocks = x.reshape(frames, height, width, b, b, channels // b**2)
+        return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(frames, height * b, width * b, -1)
+
+
+@dataclass(frozen=True)
+class ZeroInsert(Op):
+    """``value`` in the rows and columns between those of the input: what a transposed
+    convolution convolves.
+
+    ``factor`` is (vertical, horizontal): input row y is output row ``y * factor``; nothing comes
+    behind the last.
+    """
+
+    factor: tuple[int, int]
+    value: int = 0
+
+    def shape(self, *shapes: Shape) -> Shape:
+        height, width, channels = shapes[0]
+        return ((height - 1) * self.factor[0] + 1, (width - 1) * self.factor[1] + 1, channels)
+
+    def result_type(self, types, shapes):
+        return _type_with(types[0], self.value)
+
+    def compute(self, *tensors):
+        x, = tensors
+        y = np.full((len(x), *self.shape(x.shape[1:])), self.value, dtype=np.int64)
+        y[:, ::self.factor[0], ::self.factor[1]] = x
+        return y
+
+
+@dataclass(frozen=True)
+class Windows(Op):
+    """The pixels of each window as the channels of one pixel (im2col): kernel row slowest, then
+    kernel column, then channel.
+
+    With a kernel of 1 x 1 it pads or thins out; with stride = kernel it is space-to-depth.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pad_value: int = 0
+    dilation: tuple[int, int] = (1, 1)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        (height, width, channels), = shapes
+        top, bottom, left, right = self.pad
+        return (window_positions(height, self.kernel[0], self.stride[0], top, bottom,
+                                 self.dilation[0]),
+                window_positions(width, self.kernel[1], self.stride[1], left, right,
+                                 self.dilation[1]),
+                channels * self.kernel[0] * self.kernel[1])
+
+    def result_type(self, types, shapes):
+        return _type_with(types[0], self.pad_value) if any(self.pad) else types[0]
+
+    def compute(self, *tensors):
+        x, = tensors
+        view = windows(x, self.kernel, self.stride, self.pad, self.pad_value, self.dilation)
+        return view.transpose(0, 1, 2, 4, 5, 3).reshape(len(x), *self.shape(x.shape[1:]))
+
+
+def _type_with(dtype: NumType, value: int) -> NumType:
+    """The type itself if it holds ``value``, else the narrowest that holds both."""
+    if dtype.contains(value):
+        return dtype
+    if dtype.bipolar and value == 0:
+        return TERNARY
+    return smallest_type(min(dtype.low, value), max(dtype.high, value))
+
+
+@dataclass(frozen=True)
+class Upsample(_Movement):
     """Repeat each row and column: nearest-neighbour upsampling by (vertical, horizontal)."""
 
     factor: tuple[int, int]
@@ -467,9 +681,6 @@ class Upsample(Op):
     def shape(self, *shapes: Shape) -> Shape:
         height, width, channels = shapes[0]
         return (height * self.factor[0], width * self.factor[1], channels)
-
-    def result_type(self, types, shapes):
-        return types[0]
 
     def compute(self, *tensors):
         return tensors[0].repeat(self.factor[0], axis=1).repeat(self.factor[1], axis=2)
@@ -487,66 +698,3 @@ class ArgMax(Op):
 
     def compute(self, *tensors):
         return tensors[0].argmax(axis=-1)[..., None]
-
-
-# Operations on real values. Their inputs are read as real = scale * integer + offset (the
-# tensor's metadata), exactly.
-
-@dataclass(frozen=True)
-class BatchNorm(Op):
-    """``x * scale + offset`` per channel, exact: only the metadata of a tensor changes.
-
-    ``scale = gamma / sqrt(variance + epsilon)`` and ``offset = beta - mean * scale`` are computed
-    once in float64 and are exact numbers from then on.
-    """
-
-    scale: tuple[Fraction, ...]
-    offset: tuple[Fraction, ...]
-
-    def result_type(self, types, shapes):
-        return types[0]
-
-
-@dataclass(frozen=True)
-class Clamp(Op):
-    """Clamp real values to ``low``..``high`` (either may be None); ReLU is ``Clamp(0, None)``."""
-
-    low: Fraction | None
-    high: Fraction | None
-
-    def result_type(self, types, shapes):
-        return REAL
-
-
-@dataclass(frozen=True)
-class Quantize(Op):
-    """``clip(round(x / scale + zero_point))`` of a real value, to ``out_type``'s range.
-
-    BIPOLAR is +1 where ``x >= 0``, else -1. The output means
-    ``scale * (integer - zero_point)``.
-    """
-
-    out_type: NumType
-    scale: Fraction
-    zero_point: int = 0
-    rounding: Rounding = "half_even"
-
-    def result_type(self, types, shapes):
-        return self.out_type
-
-
-@dataclass(frozen=True)
-class RealThreshold(Op):
-    """``base + step * (number of levels with x >= level)`` of a real value, per channel.
-
-    ``levels`` has one ascending row per channel, or one row for all.
-    """
-
-    levels: tuple[tuple[Fraction, ...], ...]
-    out_type: NumType
-    base: int = 0
-    step: int = 1
-    scale: Fraction = field(default=Fraction(1))
-
-    def result_type(self, types, shapes):
-        return self.out_type

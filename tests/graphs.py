@@ -5,20 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from hwgen.graph import Graph, Node, Tensor
-from hwgen.ops import (
-    REAL,
-    BatchNorm,
-    Clip,
-    Concat,
-    Flatten,
-    MaxPool,
-    Op,
-    Quantize,
-    RealThreshold,
-    SumPool,
-    Upsample,
-)
+from hwgen.graph import ArrayForm, Graph, Node, Tensor
+from hwgen.ops import Clip, Concat, MaxPool, Op, Reshape, SumPool, Upsample
+from hwgen.real_ops import REAL, Affine, Quantize, RealThreshold
 from hwgen.types import NumType
 
 __all__ = ["GraphBuilder", "all_values"]
@@ -53,7 +42,7 @@ class GraphBuilder:
         return self
 
     def build(self, output: str | None = None) -> Graph:
-        return Graph("test", "x", self.input, self.shape, tuple(self.nodes),
+        return Graph("test", "x", self.input, ArrayForm.of(self.shape), tuple(self.nodes),
                      output or self.nodes[-1].name)
 
 
@@ -73,7 +62,7 @@ def _meaning(op: Op, read: list[Tensor], dtype: NumType):
     tensor = read[0]
     if dtype == REAL:
         return _fractions(1), _fractions(0)
-    if isinstance(op, BatchNorm):
+    if isinstance(op, Affine):
         channels = range(tensor.shape[2])
         pairs = [tensor.channel(c) for c in channels]
         slopes = [op.scale[c % len(op.scale)] for c in channels]
@@ -81,12 +70,12 @@ def _meaning(op: Op, read: list[Tensor], dtype: NumType):
                 tuple(o * g + op.offset[c % len(op.offset)]
                       for c, (_, o), g in zip(channels, pairs, slopes)))
     if isinstance(op, Quantize):
-        return (op.scale,), (-op.scale * op.zero_point,)
+        return op.scale, tuple(-s * op.zero_point for s in op.scale)
     if isinstance(op, RealThreshold):
         return (op.scale,), (Fraction(0),)
     if isinstance(op, MaxPool | Upsample | Clip) and not isinstance(op, SumPool):
         return tensor.scale, tensor.offset
-    if isinstance(op, Flatten):
+    if isinstance(op, Reshape):
         pixels = tensor.shape[0] * tensor.shape[1]
         return tuple(v * pixels if len(v) > 1 else v for v in (tensor.scale, tensor.offset))
     if isinstance(op, Concat):

@@ -8,16 +8,8 @@ import pytest
 
 from hwgen.errors import ModelError
 from hwgen.golden import from_user, golden, golden_of_integers, load_input, model_output
-from hwgen.ops import (
-    BatchNorm,
-    Bias,
-    Clamp,
-    Concat,
-    Conv,
-    Flatten,
-    MaxPool,
-    Quantize,
-)
+from hwgen.ops import Bias, Concat, Conv, MaxPool, Reshape
+from hwgen.real_ops import Affine, Clamp, Quantize
 from hwgen.types import BIPOLAR, int_type, uint_type
 from tests.graphs import GraphBuilder
 
@@ -28,7 +20,7 @@ def image_network():
     """2 x 3 x 1 pixels of 1/4; conv [2, 1] -> batch norm -> relu -> 2 bits."""
     return GraphBuilder((2, 3, 1), uint_type(4), F(1, 4)) \
         .add("conv", Conv([[[[2, 1]]]], int_type(3), [0, 1])) \
-        .add("bn", BatchNorm((F(1, 2),), (F(1, 3),))).add("relu", Clamp(F(0), None)) \
+        .add("bn", Affine((F(1, 2),), (F(1, 3),))).add("relu", Clamp(F(0), None)) \
         .add("act", Quantize(uint_type(2), F(3), 0, "half_up"))
 
 
@@ -71,7 +63,7 @@ def test_a_vector_is_two_dimensional():
 def test_one_dimensional_data_has_length_and_channels():
     builder = GraphBuilder((6, 2), uint_type(4)).add("b", Bias([1, 2]))
     assert golden(builder.build(), np.ones((5, 6, 2))).shape == (5, 6, 2)
-    assert golden(builder.add("flat", Flatten()).build(), np.ones((5, 6, 2))).shape == (5, 12)
+    assert golden(builder.add("flat", Reshape()).build(), np.ones((5, 6, 2))).shape == (5, 12)
 
 
 def test_one_row_of_an_image_keeps_its_height():
@@ -102,7 +94,7 @@ def test_a_layer_behind_a_quantizer_is_computed_from_it():
 
 
 def test_a_tensor_that_a_pass_makes_can_be_read():
-    builder = GraphBuilder((2,), int_type(6)).add("bn", BatchNorm((F(1),), (F(2), F(5)))) \
+    builder = GraphBuilder((2,), int_type(6)).add("bn", Affine((F(1),), (F(2), F(5)))) \
         .add("act", Quantize(uint_type(3), F(4), 0, "floor"))
     assert golden(builder.build(), [[4, 0]], True, layer="act_bias").tolist() == [[6, 5]]
 
@@ -263,7 +255,7 @@ def test_a_224_x_224_frame_of_a_deep_network_takes_less_than_a_second():
     layer("conv2", "pool2", 1, 128, 12)
     layer("conv3", "conv2_act", 3, 12, 116, 2, 1)
     layer("conv4", "conv3_act", 3, 116, 116, 2, 1)
-    builder.add("flat", Flatten())
+    builder.add("flat", Reshape())
     builder.add("dense", Conv(rng.integers(-7, 8, (1, 1, 5684, 58)), int_type(4), [0] * 58))
     x = rng.integers(0, 256, (1, 224, 224, 1))
     seconds = []

@@ -9,19 +9,8 @@ from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.errors import ModelError
 from hwgen.lower import build_hardware, divisors, plan_layers, unique_name
-from hwgen.ops import (
-    Add,
-    ArgMax,
-    BatchNorm,
-    Bias,
-    Clip,
-    Concat,
-    Conv,
-    Flatten,
-    MaxPool,
-    Requantize,
-    SumPool,
-)
+from hwgen.ops import Add, ArgMax, Bias, Clip, Concat, Conv, MaxPool, Requantize, Reshape, SumPool
+from hwgen.real_ops import Affine
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder
 
@@ -84,14 +73,14 @@ def test_an_activation_behind_a_pool_stands_alone():
 
 def test_flatten_is_no_block():
     graph = (GraphBuilder((2, 2, 2), uint_type(2)).add("a", MaxPool((1, 1), (1, 1)))
-             .add("f", Flatten()).add("g", Flatten()).add("b", conv((1, 1), 8, 3)).build())
+             .add("f", Reshape()).add("g", Reshape()).add("b", conv((1, 1), 8, 3)).build())
     plans = plan_layers(graph)
     assert [(p.name, p.inputs[0][0], p.inputs[0][1].shape) for p in plans] == [
         ("a", "x", (2, 2, 2)), ("b", "a", (1, 1, 8))]
 
 
 def test_a_network_that_only_flattens_is_refused():
-    graph = GraphBuilder((2, 2, 2), uint_type(2)).add("f", Flatten()).build()
+    graph = GraphBuilder((2, 2, 2), uint_type(2)).add("f", Reshape()).build()
     with pytest.raises(ModelError,
                        match="^f: the network has no layer that computes anything$"):
         plan_layers(graph)
@@ -99,8 +88,8 @@ def test_a_network_that_only_flattens_is_refused():
 
 def test_an_operation_without_a_block_is_refused():
     graph = (GraphBuilder((2, 2, 1), uint_type(2))
-             .add("n", BatchNorm((Fraction(2),), (Fraction(1),))).build())
-    with pytest.raises(ModelError, match="^n: BatchNorm has no hardware block$"):
+             .add("n", Affine((Fraction(2),), (Fraction(1),))).build())
+    with pytest.raises(ModelError, match="^n: Affine has no hardware block$"):
         plan_layers(graph)
 
 
@@ -218,14 +207,14 @@ def test_lanes_meet_in_width_adapters():
 def test_lanes_of_the_network_s_input(shape, simd, lanes):
     builder = GraphBuilder(shape, uint_type(2))
     if simd not in divisors(shape[-1]):
-        builder.add("f", Flatten())
+        builder.add("f", Reshape())
     channels = builder.nodes[-1].output.shape[2] if builder.nodes else shape[-1]
     hardware = build(builder.add("a", conv((1, 1), channels, 2)).build(), a={"simd": simd})
     assert hardware.input.lanes == lanes
 
 
 def test_the_output_may_be_a_flattened_tensor():
-    graph = (GraphBuilder((2, 2, 2), uint_type(2)).add("a", requantize()).add("f", Flatten())
+    graph = (GraphBuilder((2, 2, 2), uint_type(2)).add("a", requantize()).add("f", Reshape())
              .build())
     hardware = build(graph)
     assert (hardware.output.node, hardware.output_tensor) == ("a", "f")
@@ -241,7 +230,7 @@ def test_names_that_are_taken_get_a_number():
 def test_layers_named_like_blocks_of_other_layers():
     graph = (GraphBuilder((4, 4, 2), uint_type(2)).add("a", conv((3, 3), 2, 2), "x")
              .add("a_window", requantize(int_type(4))).add("hwgen_rom", MaxPool((2, 2), (1, 1)))
-             .add("x_fork", conv((4, 4), 2, 1, seed=2), "x").add("b", Flatten(), "hwgen_rom")
+             .add("x_fork", conv((4, 4), 2, 1, seed=2), "x").add("b", Reshape(), "hwgen_rom")
              .add("c", Concat(), "b", "x_fork").build())
     hardware = build(graph)
     names = blocks(hardware)

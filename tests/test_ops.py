@@ -7,27 +7,23 @@ import numpy as np
 import pytest
 
 from hwgen.ops import (
-    REAL,
     ROUNDINGS,
     Add,
     ArgMax,
-    BatchNorm,
     Bias,
-    Clamp,
     Clip,
     Concat,
     Conv,
-    Flatten,
     MaxPool,
-    Quantize,
-    RealThreshold,
     Requantize,
+    Reshape,
     SumPool,
     Threshold,
     Upsample,
     round_fraction,
     round_shift,
 )
+from hwgen.real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
 from hwgen.types import BIPOLAR, TERNARY, int_type, smallest_type, uint_type
 
 
@@ -268,8 +264,8 @@ def test_concat_puts_channels_side_by_side():
 
 def test_flatten_runs_through_channels_fastest():
     x = np.arange(12).reshape(1, 2, 3, 2)
-    assert Flatten().compute(x).ravel().tolist() == list(range(12))
-    assert Flatten().shape((2, 3, 2)) == (1, 1, 12)
+    assert Reshape().compute(x).ravel().tolist() == list(range(12))
+    assert Reshape().shape((2, 3, 2)) == (1, 1, 12)
 
 
 def test_upsample_repeats_rows_and_columns():
@@ -286,7 +282,7 @@ def test_argmax_takes_the_lowest_index_of_a_tie():
 
 def test_real_operations_name_their_types():
     shapes = ((1, 1, 1),)
-    assert BatchNorm((Fraction(1),), (Fraction(0),)).result_type((int_type(5),), shapes) \
+    assert Affine((Fraction(1),), (Fraction(0),)).result_type((int_type(5),), shapes) \
         == int_type(5)
     assert Clamp(None, None).result_type((int_type(5),), shapes) == REAL
     assert Quantize(uint_type(3), Fraction(1)).result_type((REAL,), shapes) == uint_type(3)

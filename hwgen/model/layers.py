@@ -7,7 +7,7 @@ from functools import singledispatch
 
 import numpy as np
 
-from .. import ops
+from .. import ops, real_ops
 from ..graph import ONE, REAL, ZERO, Tensor
 from . import description as d
 from .fields import MAX_TYPE_WIDTH
@@ -279,7 +279,7 @@ def _(layer: d.BatchNorm, x: Tensor, line: bool) -> Lowered:
                                    "range of float64")
         factors.append(Fraction(factor))
         summands.append(Fraction(summand))
-    op = ops.BatchNorm(tuple(factors), tuple(summands))
+    op = real_ops.Affine(tuple(factors), tuple(summands))
     if x.dtype == REAL:
         return op, Tensor(x.shape, REAL)
     scale, offset = _spread(x.scale, channels), _spread(x.offset, channels)
@@ -301,7 +301,7 @@ def _clamp(x: Tensor, low: Fraction, high: Fraction | None) -> Lowered:
     """Clip integers where the bounds are integers in every channel alike, else real values."""
     codes = None if x.dtype == REAL else _codes(x, low, high)
     if codes is None:
-        return ops.Clamp(low, high), Tensor(x.shape, REAL)
+        return real_ops.Clamp(low, high), Tensor(x.shape, REAL)
     return _make("max", ops.Clip(*codes), [x], x.scale, x.offset)
 
 
@@ -327,7 +327,7 @@ def _codes(x: Tensor, low: Fraction, high: Fraction | None) -> tuple[int, int | 
 
 @_lower.register
 def _(layer: d.Quantize, x: Tensor, line: bool) -> Lowered:
-    op = ops.Quantize(layer.output_type, layer.scale, layer.zero_point, layer.rounding)
+    op = real_ops.Quantize(layer.output_type, (layer.scale,), layer.zero_point, layer.rounding)
     return op, Tensor(x.shape, layer.output_type, (layer.scale,),
                       (-layer.scale * layer.zero_point,))
 
@@ -335,7 +335,8 @@ def _(layer: d.Quantize, x: Tensor, line: bool) -> Lowered:
 @_lower.register
 def _(layer: d.Threshold, x: Tensor, line: bool) -> Lowered:
     _need_per_channel("levels", len(layer.levels), x.shape[2], one_for_all=True)
-    op = ops.RealThreshold(layer.levels, layer.output_type, layer.lowest, layer.step, layer.scale)
+    op = real_ops.RealThreshold(layer.levels, layer.output_type, layer.lowest, layer.step,
+                                layer.scale)
     return op, Tensor(x.shape, layer.output_type, (layer.scale,), ZERO)
 
 
@@ -465,7 +466,7 @@ def _(layer: d.Flatten, x: Tensor, line: bool) -> Lowered:
                                                 "this layer")
     pixels = x.shape[0] * x.shape[1]
     scale, offset = (v * pixels if len(v) > 1 else v for v in (x.scale, x.offset))
-    return _make("input", ops.Flatten(), [x], scale, offset)
+    return _make("input", ops.Reshape(), [x], scale, offset)
 
 
 @_lower.register

@@ -7,7 +7,7 @@ refused here, with the way out.
 from collections.abc import Sequence
 from typing import Any
 
-from ..graph import REAL, Graph, Node, Tensor
+from ..graph import REAL, ArrayForm, Graph, Node, Tensor
 from .description import InputTensor
 from .layers import Refusal, lower
 from .problems import Problems
@@ -58,7 +58,7 @@ def build_graph(name: Any, entry: InputTensor | None, layers: Sequence[Any], out
         problems.add("output", f"{output!r} holds real values; end the network with a quantize or "
                                "threshold layer")
     _check_labels(labels, output, layers, tensors, problems)
-    return Graph(str(name), entry.name, given, entry.shape, tuple(nodes), output)
+    return Graph(str(name), entry.name, given, ArrayForm.of(entry.shape), tuple(nodes), output)
 
 
 def _three_axes(shape: Sequence[int]) -> tuple[int, int, int]:

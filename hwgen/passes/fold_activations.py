@@ -1,23 +1,14 @@
 """Chains of real operations -> Threshold, Requantize or Clip."""
 
 from dataclasses import dataclass
+from math import floor
 
 import numpy as np
 
 from ..errors import ModelError
 from ..graph import Graph, Node, Tensor
-from ..ops import (
-    REAL,
-    BatchNorm,
-    Bias,
-    Clamp,
-    Clip,
-    Conv,
-    Op,
-    Quantize,
-    RealThreshold,
-    Threshold,
-)
+from ..ops import Bias, Clip, Conv, Op, Threshold
+from ..real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
 from .levels import steps_of
 from .rewrite import prune, redirect, shifted, unique_name
 from .shift_and_clip import ShiftAndClip, find_multiplier, find_shift
@@ -31,7 +22,7 @@ CHUNK = 1 << 17  # levels inverted at a time, exact and so bulky
 
 
 def fold_activations(graph: Graph) -> Graph:
-    """Fold every chain of BatchNorm, Clamp, Quantize and RealThreshold into one integer operation.
+    """Fold every chain of Affine, Clamp, Quantize and RealThreshold into one integer operation.
 
     Requires exact types. A chain runs from an integer tensor to a quantizer; integer Bias and Clip
     operations and earlier quantizers that nothing else reads are part of it. It becomes
@@ -43,7 +34,7 @@ def fold_activations(graph: Graph) -> Graph:
       (gamma 0) with levels that are always or never reached;
     - a Requantize with a multiplier for each channel, for more than ``MAX_LEVELS`` levels.
 
-    A BatchNorm that ends in no quantizer leaves its scale and offset on the node before it if
+    A Affine that ends in no quantizer leaves its scale and offset on the node before it if
     it is that node's only user or the output of the graph. Leaves integers only.
 
     Raises
@@ -63,7 +54,7 @@ def fold_activations(graph: Graph) -> Graph:
     graph = prune(graph.with_nodes(new for node in graph.nodes
                                    for new in folded.get(node.name, (node,))))
     for node in graph.nodes:
-        if isinstance(node.op, BatchNorm) and node.output.dtype != REAL:
+        if isinstance(node.op, Affine) and node.output.dtype != REAL:
             graph = _drop_batchnorm(graph, graph.node(node.name))
     _refuse_real(graph)
     return graph
@@ -92,7 +83,7 @@ def _chain(graph: Graph, end: Node) -> _Chain:
     while True:
         alone = alone and len(graph.users(source)) == 1 and source != graph.output
         node = producers.get(source)
-        if node is None or not (isinstance(node.op, BatchNorm | Clamp) or (
+        if node is None or not (isinstance(node.op, Affine | Clamp) or (
                 alone and isinstance(node.op, Bias | Clip | Quantize | RealThreshold))):
             return _Chain(tuple(nodes), source, graph.tensor(source), alone)
         nodes.insert(0, node)
@@ -137,7 +128,7 @@ def _output_codes(op: Op) -> tuple[int, int, int]:
 
 
 def _zero_point(op: Op) -> int:
-    return op.zero_point if isinstance(op, Quantize) else 0
+    return floor(op.zero_point) if isinstance(op, Quantize) else 0
 
 
 def _levels(graph: Graph, chain: _Chain, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +139,7 @@ def _levels(graph: Graph, chain: _Chain, codes: np.ndarray) -> tuple[np.ndarray,
         reach = steps_of(codes[first:first + step].tolist())
         for node in reversed(chain.nodes):
             before = graph.tensor(node.inputs[0])
-            if isinstance(node.op, BatchNorm) and before.dtype != REAL:
+            if isinstance(node.op, Affine) and before.dtype != REAL:
                 continue  # the integers stay, their scale and offset change
             reach = reach.through(node.op)
             if not isinstance(node.op, Bias | Clip) and before.dtype != REAL:
@@ -221,7 +212,7 @@ def _refuse_real(graph: Graph) -> None:
             if name == graph.output:
                 reached = "the output"
             for user in graph.users(name):
-                if isinstance(user.op, BatchNorm | Clamp):
+                if isinstance(user.op, Affine | Clamp):
                     names.append(user.name)
                 else:
                     reached = reached or user.name

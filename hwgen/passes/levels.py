@@ -12,7 +12,8 @@ from fractions import Fraction
 import numpy as np
 
 from ..graph import Tensor
-from ..ops import BatchNorm, Bias, Clamp, Clip, Op, Quantize, RealThreshold
+from ..ops import Bias, Clip, Op
+from ..real_ops import Affine, Clamp, Quantize, RealThreshold
 from ..types import NumType
 
 __all__ = ["Reach", "steps_of"]
@@ -48,7 +49,7 @@ class Reach:
             return self._round_up()._quantize(op)
         if isinstance(op, RealThreshold):
             return self._round_up()._real_threshold(op)
-        if isinstance(op, BatchNorm):
+        if isinstance(op, Affine):
             return self.affine(op.scale, op.offset)
         if isinstance(op, Bias):
             return self.affine((Fraction(1),), tuple(Fraction(int(b)) for b in op.values))
@@ -118,7 +119,7 @@ class Reach:
                          self.falling)
         twice, strict = _rounding_bound(code, op.rounding)
         real = Reach(twice, _objects(2), strict, fixed, self.falling)
-        return real.affine((1 / op.scale,), (Fraction(op.zero_point),))
+        return real.affine(tuple(1 / s for s in op.scale), (Fraction(op.zero_point),))
 
     def _real_threshold(self, op: RealThreshold) -> "Reach":
         number = len(op.levels[0])

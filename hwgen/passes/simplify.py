@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..graph import Graph, Node
-from ..ops import Clip, Flatten, Requantize, Upsample
+from ..ops import Clip, Requantize, Reshape, Upsample
 from .rewrite import redirect
 
 __all__ = ["simplify"]
 
 
 def simplify(graph: Graph) -> Graph:
-    """Remove every Clip, Requantize, Flatten and Upsample that hands its input on unchanged.
+    """Remove every Clip, Requantize, Reshape and Upsample that hands its input on unchanged.
 
     Requires types that hold every value. An identity that is the output of the graph goes only
     if its type stays and a layer is left to take its scale and offset.
@@ -35,7 +35,7 @@ def simplify(graph: Graph) -> Graph:
 
 def _is_identity(graph: Graph, node: Node) -> bool:
     op = node.op
-    if not isinstance(op, Clip | Requantize | Flatten | Upsample):
+    if not isinstance(op, Clip | Requantize | Reshape | Upsample):
         return False
     before = graph.tensor(node.inputs[0])
     if isinstance(op, Clip):

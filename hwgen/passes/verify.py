@@ -1,7 +1,7 @@
 """The invariants of a graph."""
 
 from ..graph import Graph
-from ..ops import REAL
+from ..real_ops import REAL
 from .rewrite import needed
 
 __all__ = ["verify"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from model_networks import ARRAYS, base, last_tensor, network
 
-from hwgen import ops
+from hwgen import ops, real_ops
 from hwgen.graph import REAL
 from hwgen.model import Model
 from hwgen.ops import ROUNDINGS
@@ -149,7 +149,7 @@ def test_clamp_at_integers_is_an_integer_clip(layer, given, low, high):
 ])
 def test_other_clamps_give_real_values(layers):
     graph = network(*layers, {"type": "quantize", "output_type": "INT4", "scale": 1}).to_graph()
-    assert isinstance(graph.nodes[-2].op, ops.Clamp)
+    assert isinstance(graph.nodes[-2].op, real_ops.Clamp)
     assert graph.nodes[-2].output.dtype == REAL
 
 
@@ -160,7 +160,7 @@ def test_relu_gives_the_same_as_integers_and_as_real_values():
     by_real = network({"type": "clamp", "min": 0, "max": "79/2"}, {"type": "relu", "max": 40},
                       quantize, shape=(1,), dtype="INT8").to_graph()
     assert isinstance(exact.nodes[0].op, ops.Clip)
-    assert isinstance(by_real.nodes[1].op, ops.Clamp)
+    assert isinstance(by_real.nodes[1].op, real_ops.Clamp)
     np.testing.assert_array_equal(exact.run(x), by_real.run(x))
     np.testing.assert_array_equal(exact.run(x)[:, 0, 0, 0],
                                   np.rint(np.clip(x[:, 0, 0, 0], 0, 40) / 3))

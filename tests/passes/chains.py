@@ -5,7 +5,8 @@ from fractions import Fraction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from hwgen.ops import REAL, ROUNDINGS, BatchNorm, Bias, Clamp, Clip, Quantize, RealThreshold
+from hwgen.ops import ROUNDINGS, Bias, Clip
+from hwgen.real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder, all_values
 
@@ -48,7 +49,7 @@ def thresholds(draw, channels):
 def batch_norms(draw, channels):
     slopes = st.one_of(positive, numbers)  # numbers: negative and zero gamma
     offsets = st.one_of(st.just(Fraction(0)), numbers)
-    return BatchNorm(tuple(draw(slopes) for _ in range(draw(st.sampled_from([1, channels])))),
+    return Affine(tuple(draw(slopes) for _ in range(draw(st.sampled_from([1, channels])))),
                      tuple(draw(offsets) for _ in range(channels)))
 
 

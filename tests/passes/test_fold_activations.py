@@ -8,22 +8,9 @@ import pytest
 from hypothesis import given
 
 from hwgen.errors import ModelError
-from hwgen.ops import (
-    REAL,
-    ROUNDINGS,
-    Add,
-    BatchNorm,
-    Bias,
-    Clamp,
-    Clip,
-    Conv,
-    MaxPool,
-    Quantize,
-    RealThreshold,
-    Requantize,
-    Threshold,
-)
+from hwgen.ops import ROUNDINGS, Add, Bias, Clip, Conv, MaxPool, Requantize, Threshold
 from hwgen.passes import fold_activations, verify
+from hwgen.real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder, all_values
 from tests.passes.chains import chains, few
@@ -71,7 +58,7 @@ def test_a_chain_gives_the_same_for_every_input(chain):
 def test_every_rounding_is_exact_at_ties(rounding, out_type, slope):
     for zero_point in (0, 1):
         for offset in (F(0), F(1, 2), F(-3, 8)):
-            fold(int_type(6), BatchNorm((slope,), (offset,)),
+            fold(int_type(6), Affine((slope,), (offset,)),
                  Quantize(out_type, F(1, 2), zero_point, rounding))
 
 
@@ -79,12 +66,12 @@ def test_every_rounding_is_exact_at_ties(rounding, out_type, slope):
 @pytest.mark.parametrize("slope", [F(1, 4), F(-1, 4)])
 def test_a_clamp_at_a_tie_is_exact(rounding, slope):
     for bound in (F(1), F(3, 2), F(5, 2), F(3)):
-        fold(int_type(6), BatchNorm((slope,), (F(0),)), Clamp(-bound, bound),
+        fold(int_type(6), Affine((slope,), (F(0),)), Clamp(-bound, bound),
              Quantize(int_type(4), F(1), 0, rounding))
 
 
 def test_channels_fall_and_stand_still_by_their_gamma():
-    norm = BatchNorm((F(1, 3), F(-1, 3), F(0), F(0)), (F(0), F(0), F(9), F(-9)))
+    norm = Affine((F(1, 3), F(-1, 3), F(0), F(0)), (F(0), F(0), F(9), F(-9)))
     op, = fold(int_type(5), norm, Quantize(uint_type(2), F(1)), channels=4)
     assert isinstance(op, Threshold)
     assert op.negate.tolist() == [False, True, False, False]
@@ -99,7 +86,7 @@ def test_channels_alike_share_one_row_of_levels():
 
 
 def test_a_sign_is_one_level():
-    op, = fold(int_type(5), BatchNorm((F(1),), (F(7, 2),)), Quantize(BIPOLAR, F(1)))
+    op, = fold(int_type(5), Affine((F(1),), (F(7, 2),)), Quantize(BIPOLAR, F(1)))
     assert (op.levels.tolist(), op.base, op.step) == ([[-3]], -1, 2)
 
 
@@ -126,7 +113,7 @@ def test_a_clamp_to_the_range_of_the_type_becomes_a_clip():
 
 
 def test_a_constant_offset_for_each_channel_becomes_a_bias():
-    norm = BatchNorm((F(1),), (F(3), F(-7, 3), F(0)))
+    norm = Affine((F(1),), (F(3), F(-7, 3), F(0)))
     bias, shift = fold(int_type(9), norm, RELU, Quantize(uint_type(3), F(8), 0, "half_up"),
                        channels=3)
     assert isinstance(bias, Bias)
@@ -152,7 +139,7 @@ def test_the_name_of_a_bias_is_free():
 
 
 def test_channels_with_different_shifts_become_thresholds():
-    op, = fold(int_type(9), BatchNorm((F(1), F(1, 2)), (F(0), F(0))),
+    op, = fold(int_type(9), Affine((F(1), F(1, 2)), (F(0), F(0))),
                Quantize(uint_type(3), F(8), 0, "floor"), channels=2)
     assert isinstance(op, Threshold)
 
@@ -171,7 +158,7 @@ def test_an_output_type_wider_than_the_levels_stays():
 
 def test_quantizers_that_nothing_else_reads_are_folded_together():
     op, = fold(int_type(8), Quantize(int_type(6), F(3), 1, "ceil"), Clip(0, None),
-               BatchNorm((F(-2, 3),), (F(1),)), Quantize(TERNARY, F(4)))
+               Affine((F(-2, 3),), (F(1),)), Quantize(TERNARY, F(4)))
     assert isinstance(op, Threshold)
 
 
@@ -185,7 +172,7 @@ def test_a_quantizer_that_others_read_stays():
 
 def test_two_chains_fork_from_one_tensor():
     builder = GraphBuilder((1, 64, 1), int_type(6)).add("r", RELU)
-    builder.add("bn", BatchNorm((F(-1, 3),), (F(2),)), "r")
+    builder.add("bn", Affine((F(-1, 3),), (F(2),)), "r")
     builder.add("a", Quantize(int_type(3), F(1)), "bn").add("b", Quantize(int_type(3), F(5)), "r")
     result = folded(builder.add("sum", Add(), "a", "b").build(), all_values(int_type(6), 1))
     assert [(n.name, n.inputs) for n in result.nodes] == \
@@ -194,7 +181,7 @@ def test_two_chains_fork_from_one_tensor():
 
 def test_batch_norm_on_one_of_two_ways_is_folded_there_only():
     builder = GraphBuilder((4,), int_type(4)).add("conv", dense(3))
-    builder.add("bn", BatchNorm((F(1, 2), F(-1, 3), F(0)), (F(1), F(0), F(2))), "conv")
+    builder.add("bn", Affine((F(1, 2), F(-1, 3), F(0)), (F(1), F(0), F(2))), "conv")
     builder.add("a", Quantize(int_type(4), F(1)), "bn")
     builder.add("b", Quantize(int_type(4), F(3)), "conv")
     graph = builder.add("sum", Add(), "a", "b").build()
@@ -205,7 +192,7 @@ def test_batch_norm_on_one_of_two_ways_is_folded_there_only():
 
 def test_batch_norm_at_the_output_leaves_its_meaning():
     graph = GraphBuilder((4,), int_type(4)).add("conv", dense(2)) \
-        .add("bn", BatchNorm((F(1, 2), F(1, 4)), (F(1), F(0)))).build()
+        .add("bn", Affine((F(1, 2), F(1, 4)), (F(1), F(0)))).build()
     result = folded(graph, np.ones((1, 1, 1, 4)))
     assert result.output == "conv"
     assert result.tensor("conv").scale == (F(1, 2), F(1, 4))
@@ -214,9 +201,9 @@ def test_batch_norm_at_the_output_leaves_its_meaning():
 
 def test_batch_norm_at_the_output_leaves_its_meaning_on_a_shared_tensor():
     builder = GraphBuilder((4,), int_type(4)).add("conv", dense(2))
-    builder.add("bn1", BatchNorm((F(3),), (F(0),)), "conv")
-    builder.add("both", Add(), "conv", "bn1").add("bn2", BatchNorm((F(5),), (F(0),)))
-    result = folded(builder.add("bn3", BatchNorm((F(7),), (F(0),))).build(), np.ones((1, 1, 1, 4)))
+    builder.add("bn1", Affine((F(3),), (F(0),)), "conv")
+    builder.add("both", Add(), "conv", "bn1").add("bn2", Affine((F(5),), (F(0),)))
+    result = folded(builder.add("bn3", Affine((F(7),), (F(0),))).build(), np.ones((1, 1, 1, 4)))
     assert result.output == "both"
     assert result.tensor("both").channel(0) == (35, 0)
     assert result.tensor("conv").channel(0) == (1, 0)
@@ -238,7 +225,7 @@ def test_levels_stay_beside_the_range_of_the_accumulator():
 
 def test_512_channels_of_255_levels_take_less_than_a_second():
     rng = np.random.default_rng(0)
-    norm = BatchNorm(*(tuple(F(float(v)) for v in rng.normal(0, s, 512)) for s in (.01, 1)))
+    norm = Affine(*(tuple(F(float(v)) for v in rng.normal(0, s, 512)) for s in (.01, 1)))
     graph = GraphBuilder((1, 1, 512), int_type(20)).add("bn", norm).add("relu", RELU) \
         .add("act", Quantize(uint_type(8), F(1, 200))).build()
     start = time.process_time()
@@ -256,7 +243,7 @@ def test_512_channels_of_255_levels_take_less_than_a_second():
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_many_levels_become_a_multiplication_if_it_is_equal(rounding):
     graph = GraphBuilder((1, 1, 3), int_type(19), F(1, 3)) \
-        .add("bn", BatchNorm((F(3, 4), F(-3, 8), F(3)), (F(0),))) \
+        .add("bn", Affine((F(3, 4), F(-3, 8), F(3)), (F(0),))) \
         .add("act", Quantize(int_type(14), F(16), 0, rounding)).build()
     x = np.random.default_rng(0).integers(-2**18, 2**18, (3000, 1, 1, 3))
     x[:200] = np.arange(-100, 100)[:, None, None, None]
@@ -266,7 +253,7 @@ def test_many_levels_become_a_multiplication_if_it_is_equal(rounding):
 
 def test_many_levels_that_no_multiplication_equals_are_refused():
     graph = GraphBuilder((1, 1, 2), int_type(24)) \
-        .add("bn", BatchNorm((F(3, 16),), (F(0), F(10, 7)))) \
+        .add("bn", Affine((F(3, 16),), (F(0), F(10, 7)))) \
         .add("act", Quantize(int_type(16), F(4))).build()
     with pytest.raises(ModelError, match=r"^act: 65535 levels are too many to compare with \(at "
                        r"most 4096\), and no multiplier and shift equals this activation for every "
@@ -284,7 +271,7 @@ def test_real_numbers_at_the_output_are_refused():
 
 def test_real_numbers_in_a_pool_are_refused():
     graph = GraphBuilder((2, 2, 1), int_type(4), 1, F(1, 2)).add("relu", RELU) \
-        .add("bn", BatchNorm((F(1),), (F(0),))).add("pool", MaxPool((2, 2), (2, 2))) \
+        .add("bn", Affine((F(1),), (F(0),))).add("pool", MaxPool((2, 2), (2, 2))) \
         .add("act", Quantize(int_type(4), F(1))).build()
     with pytest.raises(ModelError, match="^relu: its result reaches pool unquantized; put a "
                        "quantize or threshold layer between relu and pool$"):
@@ -292,7 +279,7 @@ def test_real_numbers_in_a_pool_are_refused():
 
 
 def test_a_network_that_only_rescales_is_refused():
-    graph = GraphBuilder((2,), int_type(4)).add("bn", BatchNorm((F(2),), (F(0),))).build()
+    graph = GraphBuilder((2,), int_type(4)).add("bn", Affine((F(2),), (F(0),))).build()
     with pytest.raises(ModelError, match="^bn: the network only rescales its input x; there is "
                        "nothing to build$"):
         fold_activations(graph)

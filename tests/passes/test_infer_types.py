@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from hwgen.errors import ModelError
-from hwgen.ops import REAL, Add, BatchNorm, Clamp, Conv, MaxPool, Quantize, Requantize, Threshold
+from hwgen.ops import Add, Conv, MaxPool, Requantize, Threshold
 from hwgen.passes import infer_types, verify
+from hwgen.real_ops import REAL, Affine, Clamp, Quantize
 from hwgen.types import int_type, uint_type
 from tests.graphs import GraphBuilder
 
@@ -37,7 +38,7 @@ def test_activations_keep_their_declared_type():
 
 
 def test_real_tensors_stay_real():
-    graph = GraphBuilder((1, 1, 2), uint_type(2)).add("bn", BatchNorm((Fraction(2),),
+    graph = GraphBuilder((1, 1, 2), uint_type(2)).add("bn", Affine((Fraction(2),),
                                                                       (Fraction(1),))) \
         .add("relu", Clamp(Fraction(0), None)).add("act", Quantize(uint_type(2), Fraction(1)))
     result = infer_types(graph.build())

@@ -10,23 +10,19 @@ from hypothesis import strategies as st
 
 from hwgen.errors import ModelError
 from hwgen.ops import (
-    REAL,
     ROUNDINGS,
     Add,
-    BatchNorm,
     Bias,
-    Clamp,
     Concat,
     Conv,
-    Flatten,
     MaxPool,
-    Quantize,
-    RealThreshold,
+    Reshape,
     SumPool,
     Threshold,
     Upsample,
 )
 from hwgen.passes import PIPELINE, run_pipeline, verify
+from hwgen.real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder
 from tests.passes.chains import few, numbers, positive
@@ -55,7 +51,7 @@ def networks(draw):
         if draw(st.booleans()):
             builder.add(f"bias{n}", Bias([draw(st.integers(-5, 5)) for _ in range(channels)]))
         if draw(st.booleans()):
-            builder.add(f"bn{n}", BatchNorm(tuple(draw(numbers) for _ in range(channels)),
+            builder.add(f"bn{n}", Affine(tuple(draw(numbers) for _ in range(channels)),
                                             tuple(draw(numbers) for _ in range(channels))))
         if draw(st.booleans()):
             builder.add(f"relu{n}", Clamp(F(0), draw(st.none() | positive)))
@@ -75,7 +71,7 @@ def networks(draw):
         if draw(st.booleans()):
             builder.add(f"up{n}", Upsample((1, 1)))
             last = f"up{n}"
-    return builder.add("flat", Flatten()).add("flat2", Flatten()).build()
+    return builder.add("flat", Reshape()).add("flat2", Reshape()).build()
 
 
 @few(60)
@@ -91,7 +87,7 @@ def test_every_pass_keeps_the_results(graph):
         np.testing.assert_array_equal(graph.run(x), expected, function.__name__)
     for node in graph.nodes:
         assert node.output.dtype != REAL
-        assert not isinstance(node.op, BatchNorm | Clamp | Quantize | RealThreshold)
+        assert not isinstance(node.op, Affine | Clamp | Quantize | RealThreshold)
         types = tuple(graph.tensor(i).dtype for i in node.inputs)
         assert node.output.dtype == node.op.result_type(
             types, tuple(graph.tensor(i).shape for i in node.inputs))

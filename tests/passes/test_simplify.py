@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwgen.ops import Add, Bias, Clip, Flatten, Requantize, Upsample
+from hwgen.ops import Add, Bias, Clip, Requantize, Reshape, Upsample
 from hwgen.passes import simplify, verify
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder, all_values
@@ -23,7 +23,7 @@ CHANGES = {
     "requantize with a zero point": Requantize([1], [0], 1, "floor", int_type(9)),
     "requantize of one channel": Requantize([1, 2], [0], 0, "floor", int_type(9)),
     "requantize to unsigned": Requantize([1], [0], 0, "floor", uint_type(4)),
-    "flatten": Flatten(),
+    "flatten": Reshape(),
     "upsample": Upsample((1, 2)),
 }
 
@@ -52,7 +52,7 @@ def test_a_change_stays(op):
 
 
 def test_a_flatten_of_a_vector_is_removed():
-    graph = GraphBuilder((4,), int_type(4)).add("first", Bias([0] * 4)).add("flat", Flatten()) \
+    graph = GraphBuilder((4,), int_type(4)).add("first", Bias([0] * 4)).add("flat", Reshape()) \
         .add("last", Bias([1] * 4)).build()
     assert [n.name for n in simplify(graph).nodes] == ["first", "last"]
 
