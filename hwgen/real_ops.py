@@ -152,12 +152,15 @@ class Quantize(RealOp):
         The output that means real 0; it need not be an integer.
     rounding
         One of :data:`hwgen.ops.ROUNDINGS`.
+    bounds
+        Smallest and largest output; None for all of the type (narrow ranges are less).
     """
 
     out_type: NumType
     scale: Numbers
     zero_point: Fraction | int = 0
     rounding: Rounding = "half_even"
+    bounds: tuple[int, int] | None = None
 
     def __post_init__(self):
         if isinstance(self.scale, Fraction):
@@ -167,7 +170,17 @@ class Quantize(RealOp):
         if self.out_type.bipolar:
             return 1 if x >= 0 else -1
         code = round_fraction(x / _of(self.scale, channel) + self.zero_point, self.rounding)
-        return min(max(code, self.out_type.low), self.out_type.high)
+        return min(max(code, self.low), self.high)
+
+    @property
+    def low(self) -> int:
+        """Smallest output."""
+        return self.bounds[0] if self.bounds else self.out_type.low
+
+    @property
+    def high(self) -> int:
+        """Largest output."""
+        return self.bounds[1] if self.bounds else self.out_type.high
 
     def result_type(self, types, shapes):
         return self.out_type

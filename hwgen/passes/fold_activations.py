@@ -124,7 +124,7 @@ def _output_codes(op: Op) -> tuple[int, int, int]:
     assert isinstance(op, Quantize)
     if op.out_type.bipolar:
         return -1, 2, 1
-    return op.out_type.low, 1, op.out_type.high - op.out_type.low
+    return op.low, 1, op.high - op.low
 
 
 def _zero_point(op: Op) -> int:

@@ -112,8 +112,8 @@ class Reach:
     def _quantize(self, op: Quantize) -> "Reach":
         code = self.numerator
         fixed = np.where(self.fixed != OPEN, self.fixed,
-                         np.where(_true(code <= op.out_type.low), ALL,
-                                  np.where(_true(code > op.out_type.high), NONE, OPEN)))
+                         np.where(_true(code <= op.low), ALL,
+                                  np.where(_true(code > op.high), NONE, OPEN)))
         if op.out_type.bipolar:  # codes 0 and 1: +1, from 0 on
             return Reach(code * 0, _objects(1), np.zeros(code.shape, dtype=bool), fixed,
                          self.falling)
