@@ -1,7 +1,7 @@
 """The golden model on a user's arrays: what `hwgen golden` computes.
 
-Arrays are [frames] + the model's own shape. In the model's own units they hold real numbers,
-real = scale * integer + offset; raw, they hold the integers.
+Arrays are [frames] + the model's own shape, in the model's own layout. In the model's own units
+they hold real numbers, real = scale * integer + offset; raw, they hold the integers.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import ModelError
-from .graph import Graph, Tensor
+from .front import quantize_input
+from .graph import Graph
 from .passes import run_pipeline
 from .passes.rewrite import prune
 from .real_ops import REAL, Clamp, Quantize, RealThreshold
@@ -83,10 +84,12 @@ def load_input(graph: Graph, path: str | Path, raw: bool = False) -> np.ndarray:
 def from_user(graph: Graph, x: np.ndarray, raw: bool = False) -> np.ndarray:
     """Integers (frames, H, W, C) from an array in a user's form.
 
-    A real number stands for the nearest integer of the input's type, from which it may be 1/1000
-    of a step away. ModelError names the first value that is none.
+    A network that quantizes its input (``graph.front``) takes any real numbers. Otherwise a real
+    number stands for the nearest integer of the input's type, from which it may be 1/1000 of a
+    step away. ModelError names the first value that is none.
     """
-    x, name, tensor = np.asarray(x), graph.input, graph.input_tensor
+    x, tensor = np.asarray(x), graph.input_tensor
+    name = graph.front.name if graph.front and not raw else graph.input
     wanted = ["frames", *graph.input_shape]
     if x.dtype.kind not in "biuf":
         raise ModelError(f"{name}: array holds {x.dtype}, expected integers or floating-point "
@@ -100,8 +103,7 @@ def from_user(graph: Graph, x: np.ndarray, raw: bool = False) -> np.ndarray:
     step = max(1, BATCH_ELEMENTS // int(np.prod(tensor.shape)))
     for first in range(0, len(x), step):
         part = x[first:first + step]
-        codes[first:first + step] = _codes(part.reshape(-1, *tensor.shape), part, first, name,
-                                           tensor, raw)
+        codes[first:first + step] = _codes(graph, part, first, raw)
     return codes
 
 
@@ -109,26 +111,39 @@ def model_output(graph: Graph, codes: np.ndarray, raw: bool = False,
                  layer: str | None = None) -> np.ndarray:
     """Integers (frames, H, W, C) of a tensor, the output by default, in the user's form.
 
-    A vector (H = W = 1) is [frames, C]; in a network on 1-D data (input of one or two dimensions)
-    a tensor is [frames, length, C]; else it is [frames, H, W, C]. The input keeps the shape
-    its author gave. float64 in the model's units, or int64 if ``raw``.
+    The output has the form that its author gave, else, like inner tensors: a vector (H = W = 1)
+    is [frames, C]; in a network on 1-D data (input of one or two dimensions) a tensor is
+    [frames, length, C]; else it is [frames, H, W, C]. The input keeps the form its author gave.
+    float64 in the model's units, or int64 if ``raw``.
     """
-    tensor = graph.tensor(layer or graph.output)
+    name = layer or graph.output
+    tensor = graph.tensor(name)
+    codes = np.asarray(codes, dtype=np.int64)
+    values = codes if raw else tensor.to_real(codes)
+    if name == graph.input:
+        return graph.input_form.from_tensor(values)
+    if name == graph.output and graph.output_form is not None:
+        return graph.output_form.from_tensor(values)
     height, width, channels = tensor.shape
     shape: tuple[int, ...] = tensor.shape
-    if (layer or graph.output) == graph.input:
-        shape = graph.input_shape
-    elif (height, width) == (1, 1):
+    if (height, width) == (1, 1):
         shape = (channels,)
-    elif height == 1 and len(graph.input_shape) < 3:
+    elif height == 1 and graph.is_line:
         shape = (width, channels)
-    codes = np.asarray(codes, dtype=np.int64)
-    return (codes if raw else tensor.to_real(codes)).reshape(len(codes), *shape)
+    return values.reshape(len(codes), *shape)
 
 
-def _codes(x: np.ndarray, original: np.ndarray, first: int, name: str, tensor: Tensor,
-           raw: bool) -> np.ndarray:
-    """Integers of one batch that starts at frame ``first``; ``x`` is ``original`` with 3 axes."""
+def _codes(graph: Graph, array: np.ndarray, first: int, raw: bool) -> np.ndarray:
+    """Integers of one batch of user's arrays that starts at frame ``first``."""
+    tensor, form = graph.input_tensor, graph.input_form
+    x = form.to_tensor(array, tensor.shape)
+    if graph.front is not None and not raw:
+        good = np.isfinite(x.astype(np.float64))
+        if not good.all():
+            place, value = _first_bad(graph, array, good)
+            raise ModelError(f"{graph.front.name}: frame {first + place[0]}, index "
+                             f"{_shape(place[1:])}: {value} is no finite number")
+        return quantize_input(graph.front, x)
     if raw:
         steps = x.astype(np.float64) if x.dtype.kind == "f" else x
     else:
@@ -144,16 +159,21 @@ def _codes(x: np.ndarray, original: np.ndarray, first: int, name: str, tensor: T
     if tensor.dtype.bipolar:
         good &= nearest != 0
     if not good.all():
-        place = tuple(int(i) for i in np.argwhere(~good.reshape(original.shape))[0])
-        value = original[place]
-        where = f"{name}: frame {first + place[0]}, index {_shape(place[1:])}: {value}"
+        place, value = _first_bad(graph, array, good)
+        where = f"{graph.input}: frame {first + place[0]}, index {_shape(place[1:])}: {value}"
         if raw:
             raise ModelError(f"{where} is not a {tensor.dtype}")
-        code = steps.reshape(original.shape)[place]
+        code = form.from_tensor(steps)[place]
         raise ModelError(f"{where} is {code:.6g} steps of scale {_numbers(tensor.scale)} from "
                          f"offset {_numbers(tensor.offset)}, not a {tensor.dtype}; quantize the "
                          f"input to that, or pass its integers with --raw")
     return nearest.astype(np.int64)
+
+
+def _first_bad(graph: Graph, array: np.ndarray, good: np.ndarray) -> tuple[tuple[int, ...], object]:
+    """Index and value of the first entry of the user's array that is not ``good``."""
+    place = tuple(int(i) for i in np.argwhere(~graph.input_form.from_tensor(good))[0])
+    return place, array[place]
 
 
 def _part(graph: Graph, layer: str | None) -> Graph:

@@ -15,7 +15,7 @@ from .ops import Op, Shape
 from .real_ops import REAL, Affine, RealOp
 from .types import NumType
 
-__all__ = ["REAL", "ArrayForm", "Front", "Graph", "Node", "Tensor"]
+__all__ = ["REAL", "ArrayForm", "Front", "Graph", "Node", "Tensor", "evaluate"]
 
 ONE, ZERO = (Fraction(1),), (Fraction(0),)
 
@@ -190,7 +190,7 @@ class Graph:
         last_use = {name: n for n, node in enumerate(self.nodes) for name in node.inputs}
         tensors, values, kept = self.tensors(), {self.input: x}, {}
         for n, node in enumerate(self.nodes):
-            values[node.name] = _evaluate(node, [tensors[i] for i in node.inputs],
+            values[node.name] = evaluate(node, [tensors[i] for i in node.inputs],
                                           [values[i] for i in node.inputs])
             for name in {*node.inputs}:
                 if last_use[name] == n and name != self.output:
@@ -216,7 +216,8 @@ def _describe(tensor: Tensor) -> str:
     return f"{'x'.join(map(str, tensor.shape))} {tensor.dtype.name}"
 
 
-def _evaluate(node: Node, tensors: list[Tensor], values: list[np.ndarray]) -> np.ndarray:
+def evaluate(node: Node, tensors: Sequence[Tensor], values: Sequence[np.ndarray]) -> np.ndarray:
+    """What a node makes of the values (frames, H, W, C) of its inputs, given their tensors."""
     op = node.op
     if isinstance(op, Affine) and tensors[0].dtype != REAL:
         return values[0]  # its integers stay, their scale and offset change

@@ -22,7 +22,8 @@ __all__ = ["REQUANTIZE_ROUNDINGS", "ROUNDINGS", "Add", "ArgMax", "Bias", "Clip",
 
 Shape = tuple[int, int, int]
 WINDOW_ELEMENTS = 1 << 21  # of a convolution at a time, so that they stay in the cache's reach
-ROUNDINGS = ("floor", "ceil", "toward_zero", "half_up", "half_down", "half_even", "half_away")
+ROUNDINGS = ("floor", "ceil", "toward_zero", "away_from_zero", "half_up", "half_down", "half_even",
+             "half_away", "half_toward_zero")
 REQUANTIZE_ROUNDINGS = (*ROUNDINGS, "tflite")
 DOUBLING_SHIFT = 31  # of TensorFlow Lite's SaturatingRoundingDoublingHighMul
 Rounding = str
@@ -38,7 +39,7 @@ def round_fraction(x: Fraction, mode: Rounding) -> int:
     """Round an exact number to an integer.
 
     ``half_*`` go to the nearest integer and differ at ties: up (towards +infinity), down
-    (towards -infinity), even, away (from zero).
+    (towards -infinity), even, away (from zero), toward zero.
     """
     if mode == "floor":
         return floor(x)
@@ -46,11 +47,14 @@ def round_fraction(x: Fraction, mode: Rounding) -> int:
         return ceil(x)
     if mode == "toward_zero":
         return int(x)
+    if mode == "away_from_zero":
+        return ceil(x) if x > 0 else floor(x)
     low = floor(x)
     rest = x - low
     if rest != Fraction(1, 2):
         return low + (rest > Fraction(1, 2))
-    up = {"half_up": True, "half_down": False, "half_even": low % 2 == 1, "half_away": x > 0}[mode]
+    up = {"half_up": True, "half_down": False, "half_even": low % 2 == 1, "half_away": x > 0,
+          "half_toward_zero": x < 0}[mode]
     return low + up
 
 
@@ -75,9 +79,12 @@ def round_shift(x: np.ndarray, shift, mode: Rounding) -> np.ndarray:
         return low + (rest > 0)
     if mode == "toward_zero":
         return low + ((rest > 0) & (x < 0))
+    if mode == "away_from_zero":
+        return low + ((rest > 0) & (x > 0))
     half = np.where(shift > 0, one << np.maximum(shift - 1, 0), 1)
     tie = (rest == half) & (shift > 0)
-    up = {"half_up": True, "half_down": False, "half_even": low % 2 == 1, "half_away": x > 0}[mode]
+    up = {"half_up": True, "half_down": False, "half_even": low % 2 == 1, "half_away": x > 0,
+          "half_toward_zero": x < 0}[mode]
     return low + np.where(tie, up, rest > half).astype(np.int64)
 
 

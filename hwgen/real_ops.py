@@ -13,8 +13,8 @@ from typing import NamedTuple
 from .ops import Op, Rounding, round_fraction
 from .types import NumType
 
-__all__ = ["FUNCTIONS", "REAL", "Affine", "Clamp", "Function", "LeakyRelu", "Quantize", "RealOp",
-           "RealThreshold"]
+__all__ = ["FUNCTIONS", "LARGEST", "REAL", "Affine", "Clamp", "Function", "LeakyRelu", "Quantize",
+           "RealOp", "RealThreshold"]
 
 REAL = NumType("REAL", 0, 0, 0)
 """Type of tensors that hold exact fractions, between a real operation and the quantizer."""

@@ -73,7 +73,8 @@ def test_rounding_a_fraction_is_to_a_neighbour_and_ties_go_as_named(mode):
     ties = [round_fraction(Fraction(n, 2), mode) for n in (-3, -1, 1, 3)]
     assert ties == {"floor": [-2, -1, 0, 1], "ceil": [-1, 0, 1, 2], "toward_zero": [-1, 0, 0, 1],
                     "half_up": [-1, 0, 1, 2], "half_down": [-2, -1, 0, 1],
-                    "half_even": [-2, 0, 0, 2], "half_away": [-2, -1, 1, 2]}[mode]
+                    "half_even": [-2, 0, 0, 2], "half_away": [-2, -1, 1, 2],
+                    "away_from_zero": [-2, -1, 1, 2], "half_toward_zero": [-1, 0, 0, 1]}[mode]
 
 
 @pytest.mark.parametrize("dtype", [np.int64, object])

@@ -399,6 +399,8 @@ class ShiftUnit(ActivationUnit):
         negative = x < 0 if x.shape().signed else Const(0, 1)
         return {"ceil": (1 << shift) - 1, "half_up": half, "half_down": half - 1,
                 "toward_zero": Mux(negative, (1 << shift) - 1, 0),
+                "away_from_zero": Mux(negative, 0, (1 << shift) - 1),
+                "half_toward_zero": half - 1 + negative,
                 "half_even": half - 1 + x[shift] if shift < len(x) else half - 1 + negative,
                 "half_away": half - negative}[cfg.rounding]
 

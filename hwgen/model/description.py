@@ -6,19 +6,25 @@ on the layer itself is said by :meth:`LayerBase.problems`.
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
 
+from ..real_ops import REAL
 from ..types import NumType
 from .fields import (
     Code,
+    CodeRange,
     FileName,
+    FunctionName,
     Identifier,
+    InputType,
     IntArray,
     Ints,
     Levels,
+    NonNegativePerAxis,
     Number,
     NumberList,
     Numbers,
@@ -27,6 +33,8 @@ from .fields import (
     PerAxis,
     PositiveInt,
     PositiveNumber,
+    PositiveNumbers,
+    RequantizeRounding,
     RoundingMode,
     SamePad,
     ShapeList,
@@ -35,10 +43,11 @@ from .fields import (
     ValueType,
 )
 
-__all__ = ["LAYER", "LAYER_TYPES", "Description", "Head", "InputTensor", "Join", "Layer",
+__all__ = ["LAYER", "LAYER_TYPES", "Description", "Form", "Head", "InputTensor", "Join", "Layer",
            "LayerBase"]
 
 ACCUMULATOR_WIDTH = 48
+MAX_LOOKUP = 4096
 MULTIPLIER_WIDTH = 32
 MAX_SHIFT = 62
 
@@ -47,16 +56,55 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
+class Form(_Strict):
+    """How a user's array becomes a tensor: ``array.reshape(view).transpose(axes)``, without the
+    dimension of frames, has the tensor's values in its order."""
+
+    shape: tuple[PositiveInt, ...] = Field(description="shape of the user's array of one frame")
+    view: tuple[PositiveInt, ...] | None = Field(
+        default=None, description="shape with as many elements that is transposed; default: shape")
+    axes: tuple[int, ...] | None = Field(
+        default=None, description="for each axis of the result, the axis of view; default: "
+                                  "0, 1, 2, ...")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """(field, what is wrong)."""
+        view = self.shape if self.view is None else self.view
+        if prod(view) != prod(self.shape):
+            yield "view", (f"{list(view)} holds {prod(view)} values, shape {list(self.shape)} "
+                           f"{prod(self.shape)}")
+        if self.axes is not None and sorted(self.axes) != list(range(len(view))):
+            yield "axes", (f"must be each of 0 to {len(view) - 1} once, found "
+                           f"{list(self.axes)}")
+
+
 class InputTensor(_Strict):
     """The tensor that enters the network: real value = scale * (integer - zero_point)."""
 
     name: Identifier = Field(description="name of the tensor; layers read it by this name")
     shape: ShapeList = Field(
         description="[height, width, channels], [length, channels] or [channels]")
-    type: ValueType = Field(description="BIPOLAR, TERNARY, INT2 to INT16 or UINT1 to UINT16")
+    type: InputType = Field(
+        description="BIPOLAR, TERNARY, INT2 to INT32, UINT1 to UINT32; or FLOAT: real values that "
+                    "the host quantizes as the first layers say")
     scale: PositiveNumber = Field(default=1, validate_default=True,
                                   description="real value of one step of the integer")
     zero_point: Code = Field(default=0, description="the integer that means real 0")
+    form: Form | None = Field(default=None, description="what the user's array looks like; "
+                                                        "default: as shape")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """(field, what is wrong) where fields contradict each other."""
+        if self.type.bipolar and self.zero_point:
+            yield "zero_point", f"must be 0 for BIPOLAR, found {self.zero_point}"
+        if self.type == REAL and (self.scale, self.zero_point) != (1, 0):
+            yield "scale", "and zero_point must be left out for FLOAT, whose values are real"
+        if self.form is not None:
+            yield from ((f"form.{field}", text) for field, text in self.form.problems())
+            if prod(self.form.shape) != prod(self.shape):
+                yield "form.shape", (f"{list(self.form.shape)} holds {prod(self.form.shape)} "
+                                     f"values, the input {list(self.shape)} has "
+                                     f"{prod(self.shape)}")
 
 
 class LayerBase(_Strict):
@@ -98,7 +146,7 @@ def _one_each(field: str, given: int, wanted: int, what: str) -> Iterator[tuple[
 
 class _Weighted(LayerBase):
     weight_type: ValueType = Field(
-        description="BIPOLAR, TERNARY, INT2 to INT16 or UINT1 to UINT16")
+        description="BIPOLAR, TERNARY, INT2 to INT32 or UINT1 to UINT32")
     weight_scale: Numbers = Field(
         default=1, validate_default=True,
         description="real value of one step of a weight: one number, or one per output channel")
@@ -199,6 +247,30 @@ class Conv1d(_Grouped):
     axes: ClassVar[str] = "kernel, input channels / groups, output channels"
 
 
+class ConvTranspose2d(_Weighted):
+    """Transposed 2-D convolution: each input pixel adds the kernel, times it, to the output."""
+
+    type: Literal["conv_transpose2d"]
+    weights: IntArray = Field(
+        description="[kernel height, kernel width, input channels / groups, output channels]")
+    stride: PerAxis = Field(default=1, description="n or [vertical, horizontal]: distance of the "
+                                                   "input's pixels in the output")
+    pad: Pad = Field(default=0, description="n, [vertical, horizontal] or [top, bottom, left, "
+                                            "right]: rows and columns of the output left out")
+    output_padding: NonNegativePerAxis = Field(
+        default=0, description="n or [vertical, horizontal]: more rows at the bottom and columns "
+                               "at the right")
+    dilation: PerAxis = Field(default=1, description="n or [vertical, horizontal]")
+    groups: PositiveInt = Field(default=1, description="groups of channels convolved apart")
+
+    axes: ClassVar[str] = ("kernel height, kernel width, input channels / groups, output channels")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        yield from super().problems()
+        if self.outputs % self.groups:
+            yield "groups", f"must divide the {self.outputs} output channels, found {self.groups}"
+
+
 class Dense(_Weighted):
     """Fully connected layer on a vector."""
 
@@ -243,6 +315,37 @@ class BatchNorm(LayerBase):
                 return
 
 
+class Affine(LayerBase):
+    """x * scale + offset of real values: only what the integers mean changes."""
+
+    type: Literal["affine"]
+    scale: Numbers = Field(default=1, validate_default=True,
+                           description="factor: one number, or one per channel")
+    offset: Numbers = Field(default=0, validate_default=True,
+                            description="summand: one number, or one per channel")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        sizes = {len(self.scale), len(self.offset)} - {1}
+        if len(sizes) > 1:
+            yield "offset", (f"has {len(self.offset)} entries, must be one number or as many as "
+                             f"scale, {len(self.scale)}")
+
+
+class LeakyRelu(LayerBase):
+    """x where it is at least 0, else slope * x, of real values."""
+
+    type: Literal["leaky_relu"]
+    slope: Numbers = Field(description="factor of negative values: one number, or one per channel "
+                                       "(PReLU)")
+
+
+class Function(LayerBase):
+    """A function of real values, computed in float64."""
+
+    type: Literal["function"]
+    function: FunctionName = Field(description="name of the function")
+
+
 class Relu(LayerBase):
     """max(x, 0), or with ``max`` min(max(x, 0), max), of real values."""
 
@@ -267,14 +370,24 @@ class Quantize(LayerBase):
 
     type: Literal["quantize"]
     output_type: ValueType = Field(description="type of the integers")
-    scale: PositiveNumber = Field(description="real value of one step of the output")
-    zero_point: Code = Field(default=0, description="the output that means real 0")
+    scale: PositiveNumbers = Field(
+        description="real value of one step of the output: one number, or one per channel")
+    zero_point: Number = Field(default=0, validate_default=True,
+                               description="the output that means real 0, need not be an integer")
     rounding: RoundingMode = Field(default="half_even", description="how to round")
+    range: CodeRange | None = Field(
+        default=None, description="[lowest, highest] output; default: all of output_type")
 
     def problems(self) -> Iterator[tuple[str, str]]:
+        if self.range is not None:
+            low, high = self.range
+            if self.output_type.bipolar:
+                yield "range", "must be left out for BIPOLAR, which is -1 or +1"
+            elif low < self.output_type.low or high > self.output_type.high:
+                yield "range", f"{list(self.range)} is not within {self.output_type}"
         if self.output_type.bipolar and self.zero_point:
             yield "zero_point", ("must be 0 for BIPOLAR, which is +1 where the real value is at "
-                                 f"least 0, found {self.zero_point}")
+                                 f"least 0, found {float(self.zero_point):g}")
 
 
 class Threshold(LayerBase):
@@ -318,7 +431,8 @@ class Requantize(LayerBase):
     multiplier: Ints = Field(description="one integer, or one per channel")
     shift: Ints = Field(description="one integer, or one per channel")
     zero_point: Code = Field(default=0, description="integer added after rounding")
-    rounding: RoundingMode = Field(default="half_up", description="how to round")
+    rounding: RequantizeRounding = Field(
+        default="half_up", description="how to round; tflite is TensorFlow Lite's double rounding")
     output_type: ValueType = Field(description="type of the output")
     scale: PositiveNumber | None = Field(
         default=None, description="real value of one step of the output, for the record; default: "
@@ -358,10 +472,43 @@ def _bounded(values: np.ndarray, low: int, high: int) -> np.ndarray:
     return values
 
 
+class Lookup(LayerBase):
+    """values[integer - first]: any function of few integers."""
+
+    type: Literal["lookup"]
+    values: IntArray = Field(description="[inputs] or [channels, inputs]: the output for each "
+                                         "integer of the input's range, ascending")
+    first: Code | None = Field(default=None, description="integer of the first entry; default: the "
+                                                         "lowest of the input's type")
+    output_type: ValueType = Field(description="type of the output")
+    scale: PositiveNumber = Field(default=1, validate_default=True,
+                                  description="real value of one step of the output")
+    zero_point: Code = Field(default=0, description="the output that means real 0")
+
+    @field_validator("values")
+    @classmethod
+    def _values_fit(cls, values: np.ndarray) -> np.ndarray:
+        if values.ndim not in (1, 2):
+            raise ValueError(f"must be [inputs] or [channels, inputs], found {values.ndim} "
+                             f"dimensions {list(values.shape)}")
+        if values.shape[-1] > MAX_LOOKUP:
+            raise ValueError(f"has {values.shape[-1]} entries, at most {MAX_LOOKUP} can be built; "
+                             "quantize the input to fewer bits")
+        return values
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        bad = np.argwhere(~self.output_type.contains(self.values))
+        if len(bad):
+            index = tuple(bad[0].tolist())
+            yield "values", f"{self.values[index]} at {list(index)} is no {self.output_type}"
+
+
 class _Pool(LayerBase):
     kernel: PerAxis = Field(description="n or [vertical, horizontal]")
     stride: PerAxis | None = Field(default=None,
                                    description="n or [vertical, horizontal]; default: the kernel")
+    ceil_mode: bool = Field(default=False, strict=True, description=(
+        "one more window at the end of an axis where it starts within the input"))
 
 
 class MaxPool(_Pool):
@@ -373,11 +520,15 @@ class MaxPool(_Pool):
 
 
 class AveragePool(_Pool):
-    """Mean of each window, kept exact as its integer sum; padding counts as 0."""
+    """Mean of each window, kept exact as its integer sum; padding counts as real 0."""
 
     type: Literal["average_pool"]
     pad: Pad = Field(default=0,
                      description="n, [vertical, horizontal] or [top, bottom, left, right]")
+
+
+    count_include_pad: bool = Field(default=True, strict=True, description=(
+        "whether padding counts in the number that sums are divided by"))
 
 
 class GlobalMaxPool(LayerBase):
@@ -417,6 +568,62 @@ class Upsample(LayerBase):
     factor: PerAxis = Field(description="n or [vertical, horizontal]")
 
 
+class Reshape(LayerBase):
+    """The same values in the same order (channels fastest) in another shape."""
+
+    type: Literal["reshape"]
+    shape: ShapeList = Field(description="[height, width, channels]")
+
+
+class Crop(LayerBase):
+    """Rows, columns and channels from start up to stop, not included."""
+
+    type: Literal["crop"]
+    rows: CodeRange | None = Field(default=None, description="[start, stop]; default: all")
+    columns: CodeRange | None = Field(default=None, description="[start, stop]; default: all")
+    channels: CodeRange | None = Field(default=None, description="[start, stop]; default: all")
+
+
+class Select(LayerBase):
+    """Channel k of the output is channel indices[k] of the input."""
+
+    type: Literal["select"]
+    indices: Ints = Field(description="channels of the input")
+
+
+class DepthToSpace(LayerBase):
+    """Channels to a block of pixels."""
+
+    type: Literal["depth_to_space"]
+    block: PositiveInt = Field(description="height and width of a block")
+    mode: Literal["dcr", "crd"] = Field(
+        default="dcr", description="order of the channels: dcr has the place in the block slowest, "
+                                   "crd the channel")
+
+
+class SpaceToDepth(LayerBase):
+    """A block of pixels to channels: row, then column, then channel."""
+
+    type: Literal["space_to_depth"]
+    block: PositiveInt = Field(description="height and width of a block")
+
+
+class PadLayer(LayerBase):
+    """Rows and columns around the image."""
+
+    type: Literal["pad"]
+    pad: Pad = Field(description="n, [vertical, horizontal] or [top, bottom, left, right]")
+    pad_value: Code | None = Field(default=None, description="integer of the padding; default: the "
+                                                             "integer that means real 0")
+
+
+class Subsample(LayerBase):
+    """Every n-th row and column, from the first on."""
+
+    type: Literal["subsample"]
+    stride: PerAxis = Field(description="n or [vertical, horizontal]")
+
+
 class ArgMax(LayerBase):
     """Index of the largest channel; the lowest index wins a tie."""
 
@@ -424,9 +631,10 @@ class ArgMax(LayerBase):
 
 
 Layer = Annotated[
-    Conv2d | Conv1d | Dense | BatchNorm | Bias | Relu | Clamp | Quantize | Threshold | Requantize
-    | MaxPool | AveragePool | GlobalMaxPool | GlobalAveragePool | Add | Concat | Flatten | Upsample
-    | ArgMax, Field(discriminator="type")]
+    Conv2d | Conv1d | ConvTranspose2d | Dense | BatchNorm | Affine | Bias | Relu | Clamp | LeakyRelu
+    | Function | Quantize | Threshold | Requantize | Lookup | MaxPool | AveragePool | GlobalMaxPool
+    | GlobalAveragePool | Add | Concat | Flatten | Reshape | Crop | Select | Upsample | DepthToSpace
+    | SpaceToDepth | PadLayer | Subsample | ArgMax, Field(discriminator="type")]
 
 LAYER: TypeAdapter[Any] = TypeAdapter(Layer)
 LAYER_TYPES: dict[str, type[BaseModel]] = {
@@ -446,6 +654,10 @@ class Head(_Strict):
                                   "file; default: this file's name with .npz")
     output: Identifier | None = Field(default=None,
                                       description="tensor that leaves; default: the last layer")
+    output_form: Form | None = Field(default=None, description="what the user's array of the "
+                                     "output looks like; default: as the tensor")
+    host_tail: tuple[Text, ...] | None = Field(
+        default=None, description="operations behind the output that are left to the host")
     labels: tuple[Text, ...] | None = Field(default=None,
                                             description="names of the output's classes")
 

@@ -17,15 +17,18 @@ import numpy as np
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from ..ops import ROUNDINGS
+from ..ops import REQUANTIZE_ROUNDINGS, ROUNDINGS
+from ..real_ops import FUNCTIONS, REAL
 from ..types import NumType, parse_type
 
-__all__ = ["Arrays", "Code", "FileName", "Identifier", "IntArray", "Ints", "Levels", "Number",
-           "NumberList", "Numbers", "Pad", "PadLine", "PerAxis", "PositiveInt", "PositiveNumber",
-           "RoundingMode", "SamePad", "ShapeList", "Text", "Title", "ValueType", "did_you_mean",
-           "is_integer", "show"]
+__all__ = ["Arrays", "Code", "CodeRange", "FileName", "FunctionName", "Identifier", "InputType",
+           "IntArray", "Ints", "Levels", "NonNegativePerAxis", "Number", "NumberList",
+           "Numbers", "Pad", "PadLine", "PerAxis", "PositiveInt", "PositiveNumber",
+           "PositiveNumbers", "RequantizeRounding", "RoundingMode", "SamePad",
+           "ShapeList", "Text", "Title", "ValueType", "did_you_mean", "is_integer",
+           "show"]
 
-MAX_TYPE_WIDTH = 16
+MAX_TYPE_WIDTH = 32
 LARGEST_SIZE = 1 << 20
 CODE_RANGE = 1 << 16
 LARGEST_NUMBER = 1 << 1000  # any number fits a float64
@@ -324,10 +327,40 @@ def _identifier(value: Any) -> str:
     return value
 
 
-def _rounding(value: Any) -> str:
-    if not isinstance(value, str) or value not in ROUNDINGS:
-        raise ValueError(f"must be one of {', '.join(ROUNDINGS)}, found {show(value)}")
-    return value
+def _input_type(value: Any) -> NumType:
+    if value == "FLOAT" or value == REAL:
+        return REAL
+    try:
+        return _value_type(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("must be ", "must be FLOAT, ", 1)) from None
+
+
+def _one_of(names: Iterable[str]) -> Callable[[Any], str]:
+    names = tuple(names)
+
+    def validate(value: Any) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(f"must be one of {', '.join(names)}, found {show(value)}")
+        return value
+    return validate
+
+
+def _positive_numbers(value: Any, info: ValidationInfo) -> tuple[Fraction, ...]:
+    numbers = _numbers(value, info)
+    for n, number in enumerate(numbers):
+        if number <= 0:
+            where = f" at [{n}]" if len(numbers) > 1 else ""
+            raise ValueError(f"must be positive, found {show(float(number))}{where}")
+    return numbers
+
+
+def _code_range(value: Any) -> tuple[int, int]:
+    """[first, last] of codes, or [start, stop] of places."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2 \
+            or not all(is_integer(v) for v in value) or value[0] >= value[1]:
+        raise ValueError(f"must be two ascending integers, found {show(value)}")
+    return int(value[0]), int(value[1])
 
 
 def _text(value: Any) -> str:
@@ -360,6 +393,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 _REFERENCE_SCHEMA = {"type": "object", "properties": {"npz": {"type": "string"}},
                      "required": ["npz"], "additionalProperties": False}
+_TYPE_PATTERN = "INT([2-9]|[12][0-9]|3[0-2])|UINT([1-9]|[12][0-9]|3[0-2])"
 _NUMBER_SCHEMA = {"anyOf": [
     {"type": "number"},
     {"type": "string", "pattern": r"^[+-]?\d+(/\d+|(\.\d*)?([eE][+-]?\d{1,3})?)$"}]}
@@ -377,8 +411,17 @@ Identifier = Annotated[str, PlainValidator(_identifier), WithJsonSchema(
     {"type": "string", "pattern": "^(?!.*__)[A-Za-z_][A-Za-z0-9_]{0,63}$"})]
 ValueType = Annotated[NumType, PlainValidator(_value_type), WithJsonSchema(
     {"type": "string",
-     "pattern": "^(BIPOLAR|TERNARY|INT([2-9]|1[0-6])|UINT([1-9]|1[0-6]))$"})]
-RoundingMode = Annotated[str, PlainValidator(_rounding), WithJsonSchema({"enum": list(ROUNDINGS)})]
+     "pattern": f"^(BIPOLAR|TERNARY|{_TYPE_PATTERN})$"})]
+InputType = Annotated[NumType, PlainValidator(_input_type), WithJsonSchema(
+    {"type": "string", "pattern": f"^(FLOAT|BIPOLAR|TERNARY|{_TYPE_PATTERN})$"})]
+RoundingMode = Annotated[str, PlainValidator(_one_of(ROUNDINGS)),
+                         WithJsonSchema({"enum": list(ROUNDINGS)})]
+RequantizeRounding = Annotated[str, PlainValidator(_one_of(REQUANTIZE_ROUNDINGS)),
+                               WithJsonSchema({"enum": list(REQUANTIZE_ROUNDINGS)})]
+FunctionName = Annotated[str, PlainValidator(_one_of(FUNCTIONS)),
+                         WithJsonSchema({"enum": list(FUNCTIONS)})]
+CodeRange = Annotated[tuple[int, int], PlainValidator(_code_range), WithJsonSchema(
+    {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2})]
 ShapeList = Annotated[tuple[int, ...], PlainValidator(_shape), WithJsonSchema(
     {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": LARGEST_SIZE},
      "minItems": 1, "maxItems": 3})]
@@ -393,6 +436,9 @@ PositiveNumber = Annotated[Fraction, PlainValidator(_positive_number),
                            WithJsonSchema(_NUMBER_SCHEMA)]
 Numbers = Annotated[tuple[Fraction, ...], PlainValidator(_numbers), WithJsonSchema(
     {"anyOf": [*_NUMBER_SCHEMA["anyOf"], *_NUMBER_LIST_SCHEMA["anyOf"]]})]
+PositiveNumbers = Annotated[tuple[Fraction, ...], PlainValidator(_positive_numbers),
+                            WithJsonSchema({"anyOf": [*_NUMBER_SCHEMA["anyOf"],
+                                                      *_NUMBER_LIST_SCHEMA["anyOf"]]})]
 NumberList = Annotated[tuple[Fraction, ...], PlainValidator(_number_list),
                        WithJsonSchema(_NUMBER_LIST_SCHEMA)]
 Levels = Annotated[tuple[tuple[Fraction, ...], ...], PlainValidator(_levels), WithJsonSchema(
@@ -409,6 +455,8 @@ Ints = Annotated[np.ndarray, PlainValidator(_ints), WithJsonSchema(
 _AXES = ("vertical", "horizontal")
 PerAxis = Annotated[int | tuple[int, int], PlainValidator(_per_axis(1, _AXES)),
                     _per_axis_schema(1, [2])]
+NonNegativePerAxis = Annotated[int | tuple[int, int], PlainValidator(_per_axis(0, _AXES)),
+                               _per_axis_schema(0, [2])]
 SamePad = Annotated[int | tuple[int, ...] | str,
                     PlainValidator(_per_axis(0, _AXES, four=True, same=True)),
                     _per_axis_schema(0, [2, 4], same=True)]

@@ -301,7 +301,7 @@ def _build(raw: Mapping[str, Any], arrays: Arrays, problems: Problems) -> Model:
         raise ModelError(*problems.lines)
     layers = [_validate_layer(n, entry, arrays, problems) for n, entry in enumerate(entries)]
     layers, output = resolve_names(raw, entries, layers, problems)
-    graph = build_graph(raw.get("name"), entry, layers, output, head and head.labels, problems)
+    graph = build_graph(raw.get("name"), entry, layers, output, head, problems)
     if problems or head is None or entry is None or graph is None:
         raise ModelError(*problems.lines)
     fields = {key: getattr(head, key) for key in Head.model_fields}
@@ -335,10 +335,12 @@ def _validate_input(raw: Mapping[str, Any], problems: Problems) -> InputTensor |
         problems.add("input", "is missing; give name, shape and type of the network's input")
         return None
     entry = _validate(InputTensor, raw["input"], "input", "input", problems)
-    if entry is not None and entry.type.bipolar and entry.zero_point:
-        problems.add("input.zero_point", f"must be 0 for BIPOLAR, found {entry.zero_point}")
+    if entry is None:
         return None
-    return entry
+    wrong = list(entry.problems())
+    for field, text in wrong:
+        problems.add(f"input.{field}", text)
+    return None if wrong else entry
 
 
 def _validate_layer(number: int, entry: Any, arrays: Arrays, problems: Problems) -> Any:

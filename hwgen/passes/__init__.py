@@ -8,15 +8,20 @@ from ..graph import Graph
 from .fold_activations import fold_activations
 from .infer_types import infer_types
 from .merge_bias import merge_bias
+from .merge_multipliers import merge_multipliers
+from .quantize_early import quantize_early
 from .rewrite import needed
 from .simplify import simplify
 from .verify import verify
 
-__all__ = ["PIPELINE", "fold_activations", "infer_types", "merge_bias", "run_pipeline", "simplify",
-           "verify"]
+__all__ = ["PIPELINE", "fold_activations", "infer_types", "merge_bias", "merge_multipliers",
+           "quantize_early", "run_pipeline", "simplify", "verify"]
 
 PIPELINE = (
     infer_types,  # first: the ranges of the accumulators bound the levels found below
+    quantize_early,
+    merge_multipliers,
+    infer_types,
     fold_activations,
     merge_bias,  # after fold_activations, which leaves a Bias before each shift
     simplify,

@@ -1,19 +1,22 @@
 """Chains of real operations -> Threshold, Requantize or Clip."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 
 import numpy as np
 
 from ..errors import ModelError
-from ..graph import Graph, Node, Tensor
-from ..ops import Bias, Clip, Conv, Op, Threshold
-from ..real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
+from ..graph import Graph, Node, Tensor, evaluate
+from ..ops import Bias, Clip, Conv, Op, Table, Threshold
+from ..real_ops import REAL, Affine, Function, LeakyRelu, Quantize, RealOp, RealThreshold
 from .levels import steps_of
 from .rewrite import prune, redirect, shifted, unique_name
 from .shift_and_clip import ShiftAndClip, find_multiplier, find_shift
 
 __all__ = ["MAX_LEVELS", "fold_activations"]
+
+MAX_TABLE = 4096
+"""Most entries of a Table for a channel."""
 
 MAX_LEVELS = 4096
 """Most levels of a Threshold; an activation with more becomes a multiplication or is refused."""
@@ -22,7 +25,7 @@ CHUNK = 1 << 17  # levels inverted at a time, exact and so bulky
 
 
 def fold_activations(graph: Graph) -> Graph:
-    """Fold every chain of Affine, Clamp, Quantize and RealThreshold into one integer operation.
+    """Fold every chain of real operations that ends in a quantizer into one integer operation.
 
     Requires exact types. A chain runs from an integer tensor to a quantizer; integer Bias and Clip
     operations and earlier quantizers that nothing else reads are part of it. It becomes
@@ -32,7 +35,9 @@ def fold_activations(graph: Graph) -> Graph:
       the channels differ only by an offset (``merge_bias`` makes it free behind a Conv);
     - a Threshold, otherwise: falling channels (negative gamma) negated, constant channels
       (gamma 0) with levels that are always or never reached;
-    - a Requantize with a multiplier for each channel, for more than ``MAX_LEVELS`` levels.
+    - a Requantize with a multiplier for each channel, for more than ``MAX_LEVELS`` levels;
+    - a Table, where the chain rises and falls, or has more levels than inputs, and its input has
+      at most ``MAX_TABLE`` integers.
 
     A Affine that ends in no quantizer leaves its scale and offset on the node before it if
     it is that node's only user or the output of the graph. Leaves integers only.
@@ -83,8 +88,9 @@ def _chain(graph: Graph, end: Node) -> _Chain:
     while True:
         alone = alone and len(graph.users(source)) == 1 and source != graph.output
         node = producers.get(source)
-        if node is None or not (isinstance(node.op, Affine | Clamp) or (
-                alone and isinstance(node.op, Bias | Clip | Quantize | RealThreshold))):
+        if node is None or not (
+                isinstance(node.op, RealOp) and not isinstance(node.op, Quantize | RealThreshold)
+                or alone and isinstance(node.op, Bias | Clip | Quantize | RealThreshold)):
             return _Chain(tuple(nodes), source, graph.tensor(source), alone)
         nodes.insert(0, node)
         source = node.inputs[0]
@@ -96,6 +102,16 @@ def _fold(graph: Graph, chain: _Chain) -> tuple[Node, ...]:
     base, step, number = _output_codes(end.op)
     out_type = end.output.dtype
     found: ShiftAndClip | None = None
+    if not _monotone(chain) or number > MAX_LEVELS and _codes(start) <= MAX_TABLE:
+        table = _table(graph, chain)
+        rows = table if step == 1 else (table - base) // step
+        if (np.diff(rows, axis=1) < 0).any() or number > MAX_LEVELS:
+            return (Node(end.name, Table(table, start.dtype.low, out_type), (chain.source,),
+                         end.output),)
+        wanted = np.arange(1, number + 1) * step + base
+        levels = np.stack([np.searchsorted(row, wanted) for row in table]) + start.dtype.low
+        return (Node(end.name, _threshold(levels, np.zeros(len(levels), dtype=bool), out_type,
+                                          base, step), (chain.source,), end.output),)
     if number > MAX_LEVELS:
         found = _fold_wide(graph, chain)
     else:
@@ -115,6 +131,42 @@ def _fold(graph: Graph, chain: _Chain) -> tuple[Node, ...]:
                   Tensor(start.shape, bias.result_type((start.dtype,), (start.shape,)),
                          start.scale, shifted(start, bias.values)))
     return middle, Node(end.name, found.op, (middle.name,), end.output)
+
+
+def _codes(tensor: Tensor) -> int:
+    """Number of integers from the lowest to the highest of a tensor's type."""
+    return tensor.dtype.high - tensor.dtype.low + 1
+
+
+def _monotone(chain: _Chain) -> bool:
+    return not any(isinstance(n.op, Function) and not n.op.rising
+                   or isinstance(n.op, LeakyRelu) and any(s < 0 for s in n.op.slope)
+                   for n in chain.nodes)
+
+
+def _table(graph: Graph, chain: _Chain) -> np.ndarray:
+    """(channels or 1, integers) outputs of a chain, for every integer of the start's type."""
+    start = chain.start
+    if _codes(start) > MAX_TABLE:
+        raise ModelError(f"{chain.end.name}: the activation rises and falls, so it needs a table "
+                         f"of the values of {chain.source} ({start.dtype}), which has "
+                         f"{_codes(start)} entries (at most {MAX_TABLE}); put a quantizer of at "
+                         f"most {MAX_TABLE.bit_length() - 1} bits in front of it")
+    codes = np.arange(start.dtype.low, start.dtype.high + 1)
+    if start.dtype.bipolar:
+        codes = np.array([-1, 1])
+    parameters = [v for n in chain.nodes for v in vars(n.op).values()
+                  if isinstance(v, tuple | np.ndarray) and not isinstance(n.op, Clip)]
+    alike = len(start.scale) == len(start.offset) == 1 and all(
+        len(v) == 1 or isinstance(v[0], int) for v in parameters)
+    channels = 1 if alike else start.shape[2]
+    tensor = replace(start, shape=(1, len(codes), channels))
+    values = np.broadcast_to(codes[:, None], (1, 1, len(codes), channels))
+    for node in chain.nodes:
+        values = evaluate(node, [tensor], [values])
+        tensor = replace(node.output, shape=tensor.shape)
+    table = np.asarray(values[0, 0].T, dtype=np.int64)
+    return table if len(codes) == _codes(start) else table[:, [0, 0, 1]]
 
 
 def _output_codes(op: Op) -> tuple[int, int, int]:
@@ -212,7 +264,7 @@ def _refuse_real(graph: Graph) -> None:
             if name == graph.output:
                 reached = "the output"
             for user in graph.users(name):
-                if isinstance(user.op, Affine | Clamp):
+                if user.output.dtype == REAL:
                     names.append(user.name)
                 else:
                     reached = reached or user.name

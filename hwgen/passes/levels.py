@@ -6,6 +6,7 @@ the first, turns the set of its outputs into the set of its inputs. All numbers 
 arrays of Python integers, numerator and denominator, that broadcast over channels x steps.
 """
 
+import struct
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -13,7 +14,15 @@ import numpy as np
 
 from ..graph import Tensor
 from ..ops import Bias, Clip, Op
-from ..real_ops import Affine, Clamp, Quantize, RealThreshold
+from ..real_ops import (
+    LARGEST,
+    Affine,
+    Clamp,
+    Function,
+    LeakyRelu,
+    Quantize,
+    RealThreshold,
+)
 from ..types import NumType
 
 __all__ = ["Reach", "steps_of"]
@@ -55,6 +64,10 @@ class Reach:
             return self.affine((Fraction(1),), tuple(Fraction(int(b)) for b in op.values))
         if isinstance(op, Clamp | Clip):
             return self._clamp(op.low, op.high)
+        if isinstance(op, LeakyRelu):
+            return self._leaky_relu(op)
+        if isinstance(op, Function) and op.rising:
+            return self._function(op)
         raise TypeError(f"{type(op).__name__} is not monotone")
 
     def codes(self, tensor: Tensor) -> "Reach":
@@ -109,6 +122,38 @@ class Reach:
             fixed = np.where((fixed == OPEN) & ~_holds(self.strict, room), NONE, fixed)
         return replace(self, fixed=fixed)
 
+    def _leaky_relu(self, op: LeakyRelu) -> "Reach":
+        slope = _columns(op.slope)
+        if (slope[0] < 0).any():
+            raise TypeError("LeakyRelu with a negative slope is not monotone")
+        flat = _true(slope[0] == 0)
+        below = _true(self.numerator < 0)
+        # A slope of 0 makes every value below 0 the output 0, which is above the bound or not.
+        always = flat & (self.fixed == OPEN) & (below | (_true(self.numerator == 0) & ~self.strict))
+        return replace(
+            self, numerator=np.where(below, self.numerator * slope[1], self.numerator),
+            denominator=np.where(below, self.denominator * np.where(flat, 1, slope[0]),
+                                 self.denominator),
+            fixed=np.where(always, ALL, self.fixed))
+
+    def _function(self, op: Function) -> "Reach":
+        """Found by bisection, once for each distinct bound."""
+        shape = np.broadcast_shapes(self.numerator.shape, self.denominator.shape,
+                                    self.strict.shape, self.fixed.shape)
+        found: dict[tuple[Fraction, bool], tuple[Fraction, bool, int]] = {}
+        numerator, denominator = np.empty(shape, dtype=object), np.empty(shape, dtype=object)
+        strict, fixed = np.empty(shape, dtype=bool), np.array(np.broadcast_to(self.fixed, shape))
+        parts = (np.broadcast_to(p, shape) for p in (self.numerator, self.denominator, self.strict))
+        for place, n, d, s in zip(np.ndindex(shape), *(p.reshape(-1) for p in parts)):
+            key = Fraction(int(n), int(d)), bool(s)
+            if key not in found:
+                found[key] = _least_argument(op, *key)
+            bound, strict[place], kind = found[key]
+            numerator[place], denominator[place] = bound.numerator, bound.denominator
+            if fixed[place] == OPEN:
+                fixed[place] = kind
+        return Reach(numerator, denominator, strict, fixed, self.falling)
+
     def _quantize(self, op: Quantize) -> "Reach":
         code = self.numerator
         fixed = np.where(self.fixed != OPEN, self.fixed,
@@ -143,6 +188,43 @@ def steps_of(codes: list[int]) -> Reach:
                  np.zeros((1, len(codes)), dtype=np.int8), np.zeros((1, 1), dtype=bool))
 
 
+def _least_argument(op: Function, bound: Fraction, strict: bool) -> tuple[Fraction, bool, int]:
+    """From where on a rising function is at or above ``bound`` (above it, if ``strict``).
+
+    Returns the boundary, whether it is left out, and whether all or no arguments are.
+    """
+    def reached(x: float) -> bool:
+        y = op.at(x)
+        return y > bound if strict else y >= bound
+
+    low, high = _order(-LARGEST), _order(LARGEST)
+    if reached(-LARGEST):
+        return Fraction(0), False, ALL
+    if not reached(LARGEST):
+        return Fraction(0), False, NONE
+    while high - low > 1:
+        middle = (low + high) // 2
+        if reached(_from_order(middle)):
+            high = middle
+        else:
+            low = middle
+    # Arguments are rounded to float64 first: the boundary is half-way to the float64 below, and a
+    # tie goes to the even one of the two.
+    below, above = Fraction(_from_order(low)), Fraction(_from_order(high))
+    return (below + above) / 2, high % 2 != 0, OPEN
+
+
+def _order(x: float) -> int:
+    """Place of a float64 among all float64: consecutive numbers have consecutive places."""
+    bits = struct.unpack("<q", struct.pack("<d", x))[0]
+    return bits if bits >= 0 else -(bits & 0x7FFFFFFFFFFFFFFF)
+
+
+def _from_order(place: int) -> float:
+    bits = place if place >= 0 else -place | (1 << 63)
+    return float(struct.unpack("<d", struct.pack("<Q", bits))[0])
+
+
 def _rounding_bound(code: np.ndarray, rounding: str) -> tuple[np.ndarray, np.ndarray]:
     """Twice the real number at which rounding first gives ``code``, and whether it is left out.
 
@@ -157,8 +239,10 @@ def _rounding_bound(code: np.ndarray, rounding: str) -> tuple[np.ndarray, np.nda
         return 2 * code - 2, every
     if rounding == "toward_zero":  # floor above zero, ceil below
         return np.where(positive, 2 * code, 2 * code - 2), ~positive
+    if rounding == "away_from_zero":  # ceil above zero, floor below
+        return np.where(positive, 2 * code - 2, 2 * code), positive
     strict = {"half_up": ~every, "half_down": every, "half_even": _true(code % 2 == 1),
-              "half_away": ~positive}[rounding]
+              "half_away": ~positive, "half_toward_zero": positive}[rounding]
     return 2 * code - 1, strict
 
 

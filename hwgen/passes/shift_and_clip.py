@@ -10,7 +10,8 @@ from ..types import NumType
 __all__ = ["ShiftAndClip", "find_multiplier", "find_shift"]
 
 # Cheapest in hardware first.
-ROUNDING_ORDER = ("floor", "half_up", "half_down", "ceil", "half_even", "half_away", "toward_zero")
+ROUNDING_ORDER = ("floor", "half_up", "half_down", "ceil", "half_even", "half_away",
+                  "half_toward_zero", "toward_zero", "away_from_zero")
 MAX_SHIFT = 30
 MAX_MULTIPLIER_BITS = 24
 
@@ -99,9 +100,11 @@ def requantize_levels(multiplier: int, shift: int, zero_point: int, rounding: st
     """Smallest ``x`` that :class:`Requantize` takes to each of ``codes``; multiplier > 0."""
     target = codes - zero_point
     positive = target >= 1
-    half = {"floor": 0, "ceil": 2, "toward_zero": np.where(positive, 0, 2)}.get(rounding, 1)
+    half = {"floor": 0, "ceil": 2, "toward_zero": np.where(positive, 0, 2),
+            "away_from_zero": np.where(positive, 2, 0)}.get(rounding, 1)
     strict = {"floor": False, "ceil": True, "toward_zero": ~positive, "half_up": False,
-              "half_down": True, "half_even": target % 2 == 1, "half_away": ~positive}[rounding]
+              "half_down": True, "half_even": target % 2 == 1, "half_away": ~positive,
+              "away_from_zero": positive, "half_toward_zero": positive}[rounding]
     bound, unit = (2 * target - half) << shift, 2 * multiplier
     return np.where(strict, bound // unit + 1, -(-bound // unit))
 
