@@ -1,4 +1,4 @@
-"""Activation units: threshold, requantize, clip, bias; pipelines without handshake.
+"""Activation units: threshold, requantize, clip, bias, table; pipelines without handshake.
 
 A unit takes the accumulators of ``lanes`` channels and the number of their channel group, and
 gives the activations ``latency`` clocks later, one group per clock.
@@ -13,14 +13,17 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..ops import Bias, Clip, Op, Requantize, Threshold
+from ..ops import DOUBLING_SHIFT, Bias, Clip, Op, Requantize, Table, Threshold
 from ..resources import Resources
 from ..types import NumType, smallest_type
-from .primitives import Rom, delay
+from .primitives import Rom, delay, rom_tiling
 
-__all__ = ["Activation", "activation_ops"]
+__all__ = ["Activation", "activation_ops", "signed_digits"]
 
-activation_ops = (Bias, Clip, Requantize, Threshold)
+LOGIC_TABLE_BITS = 1 << 13  # a table of more bits goes into block RAM
+MOST_DIGITS = 3  # of a constant factor that shifted sums multiply with
+
+activation_ops = (Bias, Clip, Requantize, Table, Threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class Activation:
     Parameters
     ----------
     op
-        Bias, Clip, Requantize or Threshold.
+        Bias, Clip, Requantize, Table or Threshold.
     in_type, out_type
         Types of accumulators and activations.
     channels
@@ -49,7 +52,7 @@ class Activation:
     def of(op: Op, in_type: NumType, out_type: NumType, channels: int, lanes: int) -> "Activation":
         """The config that suits an operation."""
         kind = {Threshold: ThresholdActivation, Requantize: ShiftActivation,
-                Clip: ShiftActivation, Bias: BiasActivation}[type(op)]
+                Clip: ShiftActivation, Bias: BiasActivation, Table: TableActivation}[type(op)]
         return kind(op, in_type, out_type, channels, lanes)
 
     @property
@@ -164,14 +167,50 @@ class ShiftActivation(Activation):
 
     @cached_property
     def multiplier(self) -> np.ndarray:
-        """(channels or 1,) factors before the shift."""
+        """(channels or 1,) factors before the shift; one where all are equal."""
         if isinstance(self.op, Clip):
             return np.ones(1, dtype=np.int64)
-        return self.op.multiplier << (self.shift - self.op.shift)
+        factors = self.op.multiplier << (self.shift - self.op.shift)
+        return factors[:1] if (factors == factors[0]).all() else factors
 
     @property
     def multiplies(self) -> bool:
-        return bool((self.multiplier != 1).any())
+        """Whether there is a product that is not just other wires."""
+        return len(self.multiplier) > 1 or not self._is_power_of_two
+
+    @property
+    def _is_power_of_two(self) -> bool:
+        factor = int(self.multiplier[0])
+        return factor > 0 and factor & (factor - 1) == 0
+
+    @property
+    def digits(self) -> tuple[tuple[int, int], ...]:
+        """(sign, exponent) of the signed digits of one factor; empty where there are several."""
+        return signed_digits(int(self.multiplier[0])) if len(self.multiplier) == 1 else ()
+
+    @property
+    def by_adders(self) -> bool:
+        """Whether shifted sums make the product, without a DSP slice."""
+        return self.multiplies and 0 < len(self.digits) <= MOST_DIGITS
+
+    @property
+    def product_clocks(self) -> int:
+        """Clocks from x to the product."""
+        if not self.multiplies:
+            return 0
+        if self.by_adders:
+            return max(1, (len(self.digits) - 1).bit_length())
+        return 3 + (self.dsp_slices > 1)  # operands, product, output; partial products are added
+
+    @property
+    def dsp_slices(self) -> int:
+        """DSP slices of a lane: 25 x 18 bits, signed."""
+        if not self.multiplies or self.by_adders:
+            return 0
+        factor = smallest_type(min(int(self.multiplier.min()), -1), int(self.multiplier.max())).width
+        x = self.in_type.width + (not self.in_type.signed)
+        return min(ceil((a - 1) / 24) * ceil((b - 1) / 17)
+                   for a, b in ((factor, max(x, 2)), (max(x, 2), factor)))
 
     @cached_property
     def product(self) -> NumType:
@@ -190,26 +229,111 @@ class ShiftActivation(Activation):
     @property
     def before_clip(self) -> NumType:
         """Type of what the clip takes, after rounding and shift."""
-        kind = self.rounded if self.adds else self.product if self.multiplies else self.in_type
+        if self.rounds_twice:
+            kind = self.rounded_once
+            rest = self.shift - DOUBLING_SHIFT
+            ends = [(v >> rest) + self.zero_point + d
+                    for v, d in ((kind.low, -1), (kind.high, 1))]
+            return smallest_type(min(*ends, -1), max(*ends, 0))
+        kind = self.rounded if self.adds else self.product
         return smallest_type(kind.low >> self.shift, kind.high >> self.shift)
+
+    @property
+    def rounds_twice(self) -> bool:
+        """Whether rounding is TensorFlow Lite's, by more bits than its first step takes."""
+        return self.rounding == "tflite" and self.shift > DOUBLING_SHIFT
+
+    @property
+    def rounded_once(self) -> NumType:
+        """Type between the two steps of TensorFlow Lite's rounding, signed."""
+        half = 1 << (DOUBLING_SHIFT - 1)
+        return smallest_type(min((self.product.low + half) >> DOUBLING_SHIFT, -1),
+                             (self.product.high + half) >> DOUBLING_SHIFT)
 
     @property
     def adds(self) -> bool:
         """Whether zero point or rounding add something."""
-        return self.zero_point != 0 or (self.shift > 0 and self.rounding != "floor")
+        return self.rounds_twice or self.zero_point != 0 or (self.shift > 0 and self.rounding != "floor")
 
     @property
     def latency(self):
-        return 1 + self.adds + 3 * self.multiplies
+        return 1 + self.adds + self.rounds_twice + self.product_clocks
 
     def create(self):
         return ShiftUnit(self)
 
     def estimate(self):
         width = self.product.width
-        lut = self.lanes * (self.adds * width + 2 * self.out_type.width + ceil(width / 4))
-        return Resources(lut=lut, ff=self.lanes * (self.adds * width + self.out_type.width),
-                         dsp=self.lanes * self.multiplies * ceil(self.in_type.width / 24))
+        adders = max(len(self.digits) - 1, 0) if self.by_adders else 0
+        sums = self.adds + self.rounds_twice + adders
+        clips = self.bounds != (self.before_clip.low, self.before_clip.high)
+        lut = self.lanes * (sums * width + clips * (2 * self.out_type.width + ceil(width / 4)))
+        return Resources(lut=lut, ff=self.lanes * (sums * width + self.out_type.width),
+                         dsp=self.lanes * self.dsp_slices)
+
+
+def signed_digits(number: int) -> tuple[tuple[int, int], ...]:
+    """(sign, exponent) of the digits of a number in canonical signed-digit form, whose digits are
+    -1, 0 and 1, no two others than 0 side by side: the fewest shifted sums."""
+    digits, exponent = [], 0
+    while number:
+        if number % 2:
+            digit = 2 - number % 4  # 1, or -1 before a run of ones
+            digits.append((digit, exponent))
+            number -= digit
+        number //= 2
+        exponent += 1
+    return tuple(digits)
+
+
+@dataclass(frozen=True, eq=False)
+class TableActivation(Activation):
+    """The value of a table at x."""
+
+    op: Table
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """(channels or 1, 2**in width) wire codes of the outputs, by wire code of x."""
+        kind = self.in_type
+        words = np.arange(1 << kind.width)
+        x = kind.decode(words)
+        size = self.op.values.shape[1]
+        values = self.op.values[:, np.clip(x - self.op.low, 0, size - 1)]
+        good = self.out_type.contains(values)  # codes that no value of x has
+        return self.out_type.encode(np.where(good, values, self.out_type.high))
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(lanes, groups or 1, 2**in width): what each lane looks up."""
+        if len(self.codes) == 1:
+            return np.broadcast_to(self.codes, (self.lanes, 1, self.codes.shape[1]))
+        return self.codes.reshape(self.groups, self.lanes, -1).swapaxes(0, 1)
+
+    @property
+    def depth(self) -> int:
+        """Words of a lane's table."""
+        return self.rows.shape[1] * self.rows.shape[2]
+
+    @property
+    def style(self) -> str:
+        """``logic`` up to the words that as many LUTs hold as a block RAM is worth."""
+        return "logic" if self.depth * self.out_type.width <= LOGIC_TABLE_BITS else "block"
+
+    @property
+    def latency(self):
+        return Rom.latency_of(self.style, self.out_type.width, self.depth)
+
+    def create(self):
+        return TableUnit(self)
+
+    def estimate(self):
+        width = self.out_type.width
+        if self.style == "logic":
+            return Resources(lut=self.lanes * width * ceil(self.depth / 64) * 0.8,
+                             ff=self.lanes * width)
+        columns, rows, *_ = rom_tiling(width, self.depth)
+        return Resources(ff=self.lanes * width, bram36=self.lanes * columns * rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,8 +465,9 @@ class ThresholdUnit(ActivationUnit):
 class ShiftUnit(ActivationUnit):
     """``clip(zero_point + round(x * multiplier / 2**shift))``; also Clip, which shifts by 0.
 
-    Latency: 1 clock for the clip, 1 for zero point and rounding where there is one to add, and 3
-    for a multiplier other than 1.
+    Latency: 1 clock for the clip, 1 for zero point and rounding where there is one to add, 1 more
+    where TensorFlow Lite rounds twice, and for a factor: none for a power of two, 1 or 2 for
+    shifted sums, 3 for one DSP slice, 4 for several.
     """
 
     config: ShiftActivation
@@ -352,15 +477,16 @@ class ShiftUnit(ActivationUnit):
         cfg, shift = self.config, self.config.shift
         low, high = cfg.bounds
         for n in range(cfg.lanes):
-            x = self.lane(n)
-            if cfg.multiplies:
-                x = self._multiply(m, x, n)
-            if cfg.adds:
+            x = self._product(m, self.lane(n), n)
+            if cfg.rounds_twice:
+                x = self._round_twice(m, x, n)
+            elif cfg.adds:
                 rounded = Signal(signed(cfg.rounded.width), name=f"rounded_{n}",
                                  reset_less=True)
                 m.d.sync += rounded.eq(x + self._rounding(x) + (cfg.zero_point << shift))
-                x = rounded
-            x = x >> shift
+                x = rounded >> shift
+            else:
+                x = x >> shift
             y = Signal(cfg.out_type.width, name=f"y_{n}", reset_less=True)
             clipped = self._encode(x)
             before = cfg.before_clip
@@ -372,13 +498,18 @@ class ShiftUnit(ActivationUnit):
             m.d.comb += self.y.word_select(n, cfg.out_type.width).eq(y)
         return m
 
-    def _multiply(self, m, x: Value, n: int) -> Value:
-        """Registered operands, product and output: what a DSP slice holds."""
+    def _product(self, m, x: Value, n: int) -> Value:
         cfg = self.config
+        if not cfg.multiplies:
+            exponent = int(cfg.multiplier[0]).bit_length() - 1
+            return x << exponent if exponent else x
+        if cfg.by_adders:
+            return self._shifted_sum(m, x, n)
         factors = np.broadcast_to(cfg.multiplier, cfg.channels)[n::cfg.lanes]
         kind = smallest_type(min(int(factors.min()), -1), int(factors.max()))
         if (factors == factors[0]).all():
             factors = factors[:1]
+        # Registered operands, product and output: what a DSP slice holds.
         m.submodules[f"multiplier_{n}"] = rom = Rom(kind.encode(factors)[:, None], kind.width,
                                                     "logic", f"multiplier_{n}")
         if len(factors) > 1:
@@ -388,7 +519,33 @@ class ShiftUnit(ActivationUnit):
         m.d.comb += factor.eq(rom.data)
         product = Signal(signed(cfg.product.width), name=f"product_{n}", reset_less=True)
         m.d.sync += product.eq(held * factor)
-        return delay(m, product, 1, f"product_{n}")
+        return delay(m, product, cfg.product_clocks - 2, f"product_{n}")
+
+    def _shifted_sum(self, m, x: Value, n: int) -> Value:
+        """Shifted copies of x, added in pairs, a register behind each addition."""
+        cfg = self.config
+        terms = [(x << exponent) if sign > 0 else -(x << exponent)
+                 for sign, exponent in cfg.digits]
+        for level in range(cfg.product_clocks):
+            sums = []
+            for k in range(0, len(terms), 2):
+                total = Signal(signed(cfg.product.width), name=f"sum_{level}_{k // 2}_{n}",
+                               reset_less=True)
+                m.d.sync += total.eq(terms[k] + terms[k + 1] if k + 1 < len(terms) else terms[k])
+                sums.append(total)
+            terms = sums
+        return terms[0]
+
+    def _round_twice(self, m, x: Value, n: int) -> Value:
+        """Half up by 31 bits, then half away from zero by the rest, and the zero point."""
+        cfg = self.config
+        rest = cfg.shift - DOUBLING_SHIFT
+        first = Signal(signed(cfg.rounded_once.width), name=f"doubled_{n}", reset_less=True)
+        m.d.sync += first.eq((x + (1 << (DOUBLING_SHIFT - 1))) >> DOUBLING_SHIFT)
+        second = Signal(signed(cfg.before_clip.width + 1), name=f"rounded_{n}", reset_less=True)
+        m.d.sync += second.eq(((first + ((1 << (rest - 1)) - (first < 0))) >> rest)
+                              + cfg.zero_point)
+        return second
 
     def _rounding(self, x: Value) -> Value | int:
         """What to add before the shift so that the floor is the rounded value."""
@@ -396,6 +553,8 @@ class ShiftUnit(ActivationUnit):
         if shift == 0 or cfg.rounding == "floor":
             return 0
         half = 1 << (shift - 1)
+        if cfg.rounding == "tflite":  # one step only
+            return half
         negative = x < 0 if x.shape().signed else Const(0, 1)
         return {"ceil": (1 << shift) - 1, "half_up": half, "half_down": half - 1,
                 "toward_zero": Mux(negative, (1 << shift) - 1, 0),
@@ -426,4 +585,23 @@ class BiasUnit(ActivationUnit):
             total = Signal(width, name=f"y_{n}", reset_less=True)
             m.d.sync += total.eq(delay(m, self.lane(n), rom.latency, f"x_{n}") + rom.data)
             m.d.comb += self.y.word_select(n, width).eq(total)
+        return m
+
+
+class TableUnit(ActivationUnit):
+    """Looks x up in each lane's table. Latency: that of the memory."""
+
+    config: TableActivation
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        width = cfg.out_type.width
+        for n, rows in enumerate(cfg.rows):
+            index = self.x.word_select(n, cfg.in_type.width)
+            if len(rows) > 1:
+                index = Cat(index, self.group)
+            m.submodules[f"table_{n}"] = rom = Rom(rows.reshape(-1, 1), width, cfg.style,
+                                                   f"table_{n}")
+            m.d.comb += [rom.addr.eq(index), self.y.word_select(n, width).eq(rom.data)]
         return m

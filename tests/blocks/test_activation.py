@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from hwgen.blocks.activation import Activation
+from hwgen.blocks.activation import Activation, signed_digits
 from hwgen.blocks.elementwise import ElementwiseConfig
-from hwgen.ops import ROUNDINGS, Bias, Clip, Requantize, Threshold
+from hwgen.ops import ROUNDINGS, Bias, Clip, Requantize, Table, Threshold
 from hwgen.streams import TensorStream
-from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
+from hwgen.types import BIPOLAR, TERNARY, int_type, smallest_type, uint_type
 from tests.streams import check_block
 
 
@@ -117,6 +117,94 @@ def test_requantize_of_wide_accumulators():
     rng = np.random.default_rng(0)
     values = [kind.low, kind.high, 0, 1, -1, *rng.integers(kind.low, kind.high, 60)]
     check_all_values(op, kind, int_type(8), 2, 1, values)
+
+
+def tflite(x: int, multiplier: int, shift: int) -> int:
+    """As TensorFlow Lite's reference kernels: SaturatingRoundingDoublingHighMul, then
+    RoundingDivideByPOT; division truncates as in C."""
+    product = x * multiplier
+    nudge = 1 << 30 if product >= 0 else 1 - (1 << 30)
+    high = abs(product + nudge) >> 31
+    high = high if product + nudge >= 0 else -high
+    exponent = shift - 31
+    mask = (1 << exponent) - 1
+    threshold = (mask >> 1) + (high < 0)
+    return (high >> exponent) + ((high & mask) > threshold)
+
+
+@pytest.mark.parametrize("shift", [32, 33, 38, 45])
+def test_requantize_rounds_twice_as_tensorflow_lite(shift):
+    kind = int_type(20)
+    rng = np.random.default_rng(shift)
+    values = np.array([kind.low, kind.high, 0, *rng.integers(kind.low, kind.high, 200),
+                       *range(-40, 40)])
+    multiplier = 1518500250
+    op = Requantize([multiplier], [shift], -3, "tflite", int_type(12))
+    expected = [min(max(tflite(int(v), multiplier, shift) - 3, -2048), 2047) for v in values]
+    np.testing.assert_array_equal(op.compute(values[:, None])[:, 0], expected)
+    check_all_values(op, kind, int_type(12), values=values)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 5, 31])
+def test_tensorflow_lite_rounds_once_by_few_bits(shift):
+    op = Requantize([3], [shift], 1, "tflite", int_type(5))
+    np.testing.assert_array_equal(op.compute(np.arange(-32, 32)),
+                                  Requantize([3], [shift], 1, "half_up", int_type(5))
+                                  .compute(np.arange(-32, 32)))
+    check_all_values(op, int_type(6), int_type(5))
+
+
+@pytest.mark.parametrize("factor, dsp", [(1, 0), (8, 0), (-4, 0), (7, 0), (11, 0), (-13, 0),
+                                         (0b10101010101, 1), (12345678, 1), (0, 1),
+                                         (1234567890123, 2)])
+def test_a_constant_factor_takes_wires_or_shifted_sums_or_dsp_slices(factor, dsp):
+    kind = int_type(6)
+    ends = sorted((factor * kind.low, factor * kind.high))
+    out_type = smallest_type(*ends)
+    op = Requantize([factor], [0], 0, "floor", out_type)
+    assert Activation.of(op, kind, out_type, 1, 1).estimate().dsp == dsp
+    check_all_values(op, kind, out_type)
+
+
+@pytest.mark.parametrize("kind", [BIPOLAR, TERNARY, uint_type(3)])
+def test_factors_per_channel_multiply_every_type(kind):
+    op = Requantize([3, -16777213, 1, 0], [0], 0, "floor", int_type(30))
+    check_all_values(op, kind, int_type(30), 4, 2)
+
+
+def test_signed_digits_are_few_and_apart():
+    for number in range(-300, 301):
+        digits = signed_digits(number)
+        assert sum(sign << exponent for sign, exponent in digits) == number
+        assert all(b - a > 1 for (_, a), (_, b) in zip(digits, digits[1:]))
+
+
+# Table.
+
+@pytest.mark.parametrize("kind", [BIPOLAR, TERNARY, uint_type(1), uint_type(5), int_type(4)])
+@pytest.mark.parametrize("out_type", [BIPOLAR, TERNARY, int_type(7)])
+def test_table_gives_any_function_of_every_type(kind, out_type):
+    rng = np.random.default_rng(0)
+    values = rng.integers(out_type.low, out_type.high + 1, (1, kind.high - kind.low + 1))
+    values[~out_type.contains(values)] = 1
+    check_all_values(Table(values, kind.low, out_type), kind, out_type)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 6])
+def test_table_is_one_for_each_channel(lanes):
+    rng = np.random.default_rng(1)
+    op = Table(rng.integers(-8, 8, (6, 16)), -8, int_type(4))
+    check_all_values(op, int_type(4), int_type(4), 6, lanes)
+
+
+@pytest.mark.parametrize("channels, bits, style", [(1, 8, "logic"), (3, 12, "block")])
+def test_large_tables_are_block_ram(channels, bits, style):
+    rng = np.random.default_rng(2)
+    kind = int_type(bits)
+    op = Table(rng.integers(0, 256, (channels, 1 << bits)), kind.low, uint_type(8))
+    assert Activation.of(op, kind, uint_type(8), channels, 1).style == style
+    check_all_values(op, kind, uint_type(8), channels, 1,
+                     values=[kind.low, kind.high, *rng.integers(kind.low, kind.high, 100)])
 
 
 @pytest.mark.parametrize("low, high", [(0, None), (None, 3), (0, 6), (-3, -1), (5, 30), (-40, -20),
