@@ -207,7 +207,8 @@ class ShiftActivation(Activation):
         """DSP slices of a lane: 25 x 18 bits, signed."""
         if not self.multiplies or self.by_adders:
             return 0
-        factor = smallest_type(min(int(self.multiplier.min()), -1), int(self.multiplier.max())).width
+        low, high = int(self.multiplier.min()), int(self.multiplier.max())
+        factor = smallest_type(min(low, -1), high).width
         x = self.in_type.width + (not self.in_type.signed)
         return min(ceil((a - 1) / 24) * ceil((b - 1) / 17)
                    for a, b in ((factor, max(x, 2)), (max(x, 2), factor)))
@@ -253,7 +254,8 @@ class ShiftActivation(Activation):
     @property
     def adds(self) -> bool:
         """Whether zero point or rounding add something."""
-        return self.rounds_twice or self.zero_point != 0 or (self.shift > 0 and self.rounding != "floor")
+        return self.rounds_twice or self.zero_point != 0 \
+            or (self.shift > 0 and self.rounding != "floor")
 
     @property
     def latency(self):
