@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from math import lcm
+from math import gcd, lcm
 
 import numpy as np
 
@@ -13,10 +13,15 @@ from .blocks.add import AddConfig
 from .blocks.argmax import ArgMaxConfig
 from .blocks.block import Block
 from .blocks.concat import ConcatConfig
+from .blocks.crop import CropConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.pool import PoolConfig
+from .blocks.position_scale import PositionScaleConfig
+from .blocks.reorder import ReorderConfig
+from .blocks.select import SelectConfig
+from .blocks.spread import SpreadConfig
 from .blocks.upsample import UpsampleConfig
 from .blocks.width_adapter import WidthAdapterConfig
 from .blocks.window import WindowGeometry, window_type
@@ -25,7 +30,23 @@ from .blocks.window_shift import WindowShiftConfig
 from .errors import ModelError
 from .graph import Graph, Node, Tensor
 from .hardware import INPUT, HwGraph, HwNode, Source
-from .ops import Add, ArgMax, Concat, Conv, MaxPool, Op, Reshape, SumPool, Upsample
+from .ops import (
+    Add,
+    ArgMax,
+    Concat,
+    Conv,
+    Crop,
+    DepthToSpace,
+    MaxPool,
+    Op,
+    Reshape,
+    Select,
+    Shape,
+    SumPool,
+    Upsample,
+    Windows,
+    ZeroInsert,
+)
 from .resources import Resources
 from .streams import TensorStream
 from .types import NumType
@@ -35,6 +56,13 @@ __all__ = ["Folding", "Option", "Plan", "build_hardware", "divisors", "plan_laye
 
 Folding = dict[str, int | str]
 """A layer's choices as reports and fold files state them."""
+
+BUILT = (Add, ArgMax, Concat, Conv, Crop, DepthToSpace, MaxPool, Select, Upsample, Windows,
+         ZeroInsert)
+"""Operations with a block of their own; activations join them or make one together."""
+
+WIDEST_SELECT = 1 << 12
+"""Bits of a pixel up to which any channels are selected by wires."""
 
 LOGIC_ROM_BITS = 1 << 16
 """Weights of more bits are not offered as LUTs: they would fill a small chip."""
@@ -107,7 +135,7 @@ def plan_layers(graph: Graph) -> list[Plan]:
     """Group operations with the activations behind them, in topological order.
 
     Requires a folded graph (:data:`hwgen.passes.PIPELINE`). Reshape disappears: a stream's order
-    is already that of the flat tensor.
+    is that of the flat tensor.
     """
     tensors = graph.tensors()
     flat: dict[str, str] = {}
@@ -128,7 +156,7 @@ def plan_layers(graph: Graph) -> list[Plan]:
                 last = following
                 chain.append((last.op, last.output.dtype))
                 done.add(last.name)
-        if not isinstance(node.op, (Conv, Add, ArgMax, Concat, MaxPool, Upsample)) and not alone:
+        if not isinstance(node.op, BUILT) and not alone:
             raise ModelError(f"{node.name}: {type(node.op).__name__} has no hardware block")
         plans.append(Plan(node.name, None if alone else node.op, tuple(chain),
                           tuple((_root(flat, i), tensors[i]) for i in node.inputs),
@@ -154,25 +182,88 @@ def _choices(plan: Plan) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...
     if isinstance(op, Conv):
         yield from _conv_choices(plan, op, tensor)
         return
-    channels = np.gcd.reduce([t.shape[2] for _, t in plan.inputs])
-    for lanes in divisors(int(channels)):
+    if isinstance(op, Select):
+        yield from _select_choices(op, tensor)
+        return
+    for lanes in divisors(_channel_step(op, [t for _, t in plan.inputs])):
         streams = tuple(TensorStream(t.dtype, t.shape, lanes) for _, t in plan.inputs)
-        folding: Folding = {"lanes": lanes}
-        block: Block
-        if op is None:
-            block = ElementwiseConfig(streams[0], plan.activations)
-        elif isinstance(op, Add):
-            block = AddConfig(streams, plan.accumulator, plan.activations)
-        elif isinstance(op, Concat):
-            block = ConcatConfig(streams, plan.accumulator)
-        elif isinstance(op, MaxPool):
-            mode = "sum" if isinstance(op, SumPool) else "max"
-            block = PoolConfig(streams[0], op.kernel, op.stride, op.pad, mode, plan.accumulator)
-        elif isinstance(op, Upsample):
-            block = UpsampleConfig(streams[0], op.factor)
-        else:
-            block = ArgMaxConfig(streams[0])
-        yield folding, (("", block),)
+        yield {"lanes": lanes}, _blocks(plan, streams)
+
+
+def _channel_step(op: Op | None, tensors: list[Tensor]) -> int:
+    """What lanes must divide."""
+    channels = gcd(*(t.shape[2] for t in tensors))
+    if isinstance(op, Crop):
+        return gcd(channels, *op.channels)
+    if isinstance(op, DepthToSpace):
+        return channels // op.block**2
+    return channels
+
+
+def _blocks(plan: Plan, streams: tuple[TensorStream, ...]) -> tuple[tuple[str, Block], ...]:
+    """The blocks of a layer other than a convolution, at the lanes of its streams."""
+    op, stream = plan.op, streams[0]
+    height, width, channels = stream.shape
+    if op is None:
+        return ("", ElementwiseConfig(stream, plan.activations)),
+    if isinstance(op, Add):
+        return ("", AddConfig(streams, plan.accumulator, plan.activations)),
+    if isinstance(op, Concat):
+        return ("", ConcatConfig(streams, plan.accumulator)),
+    if isinstance(op, SumPool):
+        scaled = op.row_factors is not None or op.column_factors is not None
+        pool = PoolConfig(stream, op.kernel, op.stride, op.pad, "sum",
+                          None if scaled else plan.accumulator, op.pad_value)
+        if not scaled:
+            return ("", pool),
+        return ("sums", pool), ("", PositionScaleConfig(
+            pool.output, op.row_factors, op.column_factors, plan.accumulator))
+    if isinstance(op, MaxPool):
+        return ("", PoolConfig(stream, op.kernel, op.stride, op.pad, "max", plan.accumulator)),
+    if isinstance(op, Upsample):
+        return ("", UpsampleConfig(stream, op.factor)),
+    if isinstance(op, Crop):
+        return ("", CropConfig(stream, (*op.rows, 1), (*op.columns, 1), op.channels)),
+    if isinstance(op, ZeroInsert):
+        return ("", SpreadConfig(stream, op.factor, (0, 0, 0, 0), op.value, plan.accumulator)),
+    if isinstance(op, DepthToSpace):
+        return ("", _depth_to_space(op, stream)),
+    if isinstance(op, Windows):
+        if op.kernel == (1, 1) and not any(op.pad):
+            rows, columns = ((0, size, step) for size, step in zip((height, width), op.stride))
+            return ("", CropConfig(stream, rows, columns, (0, channels))),
+        if op.kernel == (1, 1) and op.stride == (1, 1):
+            return ("", SpreadConfig(stream, (1, 1), op.pad, op.pad_value, plan.accumulator)),
+        geometry = WindowGeometry(op.kernel, op.stride, op.pad, op.pad_value, op.dilation)
+        least = WindowReaderConfig(stream, geometry, plan.accumulator).least_rows
+        return ("", WindowReaderConfig(stream, geometry, plan.accumulator,
+                                       least + op.stride[0])),
+    return ("", ArgMaxConfig(stream)),
+
+
+def _depth_to_space(op: DepthToSpace, stream: TensorStream) -> ReorderConfig:
+    """Row by row: an input row holds ``block`` output rows."""
+    _, width, channels = stream.shape
+    beats = channels // op.block**2 // stream.lanes
+    order = np.arange(width * stream.beats_per_pixel).reshape(width, op.block, op.block, beats)
+    return ReorderConfig(stream, op.shape(stream.shape),
+                         order.transpose(1, 0, 2, 3).reshape(-1), order.size)
+
+
+def _select_choices(op: Select, tensor: Tensor):
+    """Wires on whole pixels, or a buffer of one pixel whose beats are read in another order."""
+    channels, indices = tensor.shape[2], np.array(op.indices)
+    shape = op.shape(tensor.shape)
+    if channels * tensor.dtype.width <= WIDEST_SELECT:
+        yield {"lanes": channels}, (("", SelectConfig(
+            TensorStream(tensor.dtype, tensor.shape, channels), op.indices)),)
+    for lanes in divisors(gcd(channels, len(indices))):
+        runs = indices.reshape(-1, lanes)
+        whole = (runs[:, 0] % lanes == 0) & (runs == runs[:, :1] + np.arange(lanes)).all(axis=1)
+        if whole.all():
+            stream = TensorStream(tensor.dtype, tensor.shape, lanes)
+            yield {"lanes": lanes, "buffer": channels // lanes}, (("", ReorderConfig(
+                stream, shape, runs[:, 0] // lanes, channels // lanes)),)
 
 
 def _conv_choices(plan: Plan, op: Conv, tensor: Tensor):
@@ -278,13 +369,11 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
         sources = []
         for port, ((name, _), kind) in enumerate(zip(plan.inputs, option.inputs)):
             source = available[name].pop(0)
-            have = TensorStream(kind.dtype, kind.shape, streams[name].lanes)  # flattened or not
             suffix = f"{plan.name}_width" + (f"{port}" if len(plan.inputs) > 1 else "")
-            for step, target in enumerate(_adapter_lanes(have.lanes, kind.lanes)):
-                adapter = WidthAdapterConfig(have, target)
+            for step, adapter in enumerate(_adapters(streams[name], kind)):
                 nodes.append(HwNode(unique_name(f"{suffix}{'_down' * step}", taken), adapter,
                                     (source,), plan.name))
-                source, have = Source(nodes[-1].name), adapter.output
+                source = Source(nodes[-1].name)
             sources.append(source)
         for suffix_, block in option.blocks:
             own = suffix_ == option.blocks[-1][0]
@@ -328,9 +417,26 @@ def _output_root(graph: Graph) -> str:
     return name
 
 
-def _adapter_lanes(have: int, want: int) -> list[int]:
-    """Lanes behind each adapter on the way from ``have`` to ``want``; none if they are equal."""
-    if have == want:
+def _adapters(have: TensorStream, want: TensorStream) -> list[WidthAdapterConfig]:
+    """Adapters on the way to a stream of the same values with other lanes, perhaps reshaped."""
+    if have.lanes == want.lanes:
         return []
-    both = lcm(have, want)
-    return [want] if both in (have, want) else [both, want]
+    both = lcm(have.lanes, want.lanes)
+    # Steps over more lanes than a pixel of either shape has go over fewer.
+    shape = next((s for s in (have.shape, want.shape) if s[2] % both == 0), None)
+    if shape is not None:
+        steps = [want.lanes] if both in (have.lanes, want.lanes) else [both, want.lanes]
+        return _chain(TensorStream(want.dtype, shape, have.lanes), steps)
+    common = gcd(have.lanes, want.lanes)
+    down = _chain(have, [common] if common != have.lanes else [])
+    up = [want.lanes] if common != want.lanes else []
+    return down + _chain(TensorStream(want.dtype, want.shape, common), up)
+
+
+def _chain(stream: TensorStream, steps: list[int]) -> list[WidthAdapterConfig]:
+    """One adapter after the other."""
+    adapters = []
+    for lanes in steps:
+        adapters.append(WidthAdapterConfig(stream, lanes))
+        stream = adapters[-1].output
+    return adapters

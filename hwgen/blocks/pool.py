@@ -42,6 +42,8 @@ class PoolAxisConfig:
         Padding at both ends, less than the kernel.
     mode
         ``max`` or ``sum``.
+    pad_value
+        What padding adds to a sum.
     """
 
     input: TensorStream
@@ -52,6 +54,7 @@ class PoolAxisConfig:
     before: int
     after: int
     mode: str
+    pad_value: int = 0
 
     @property
     def length(self) -> int:
@@ -216,12 +219,16 @@ class PoolAxis(wiring.Component):
                                  else number(code, cfg.input.dtype))
             with m.If(flush):
                 m.d.comb += value.eq(int(cfg.out_type.encode(cfg.out_type.low))
-                                     if cfg.mode == "max" else 0)
+                                     if cfg.mode == "max" else cfg.pad_value & (1 << width) - 1)
             windows = []
             for slot, start in enumerate(starts):
                 window = Signal(width, name=f"window_{slot}_{lane}")
                 before = old.word_select(slot * lanes + lane, width)
-                m.d.comb += window.eq(Mux(start, value, self._combine(before, value)))
+                first = value
+                missing = (cfg.before - slot * cfg.stride) * cfg.pad_value
+                if missing and slot * cfg.stride < cfg.before:  # this one starts in the padding
+                    first = Mux(position == 0, value + missing, value)
+                m.d.comb += window.eq(Mux(start, first, self._combine(before, value)))
                 windows.append(window)
             windows.append(value)
             for slot in range(cfg.slots):
@@ -258,13 +265,14 @@ class PoolConfig(Block):
     kernel, stride
         (vertical, horizontal) size and distance of the windows.
     pad
-        (top, bottom, left, right), each less than the kernel; takes no part in a maximum and
-        counts as 0 in a sum.
+        (top, bottom, left, right), each less than the kernel; takes no part in a maximum.
     mode
         ``max`` or ``sum``.
     out_type
         Type of the output: that of the input for ``max``; for ``sum`` one that holds every sum,
         by default the narrowest.
+    pad_value
+        Integer that padding counts as in a sum.
     """
 
     input: TensorStream
@@ -273,6 +281,7 @@ class PoolConfig(Block):
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     mode: str = "max"
     out_type: NumType | None = None
+    pad_value: int = 0
 
     def __post_init__(self):
         if self.mode not in ("max", "sum"):
@@ -290,7 +299,9 @@ class PoolConfig(Block):
 
     @property
     def op(self) -> MaxPool:
-        return (MaxPool if self.mode == "max" else SumPool)(self.kernel, self.stride, self.pad)
+        if self.mode == "max":
+            return MaxPool(self.kernel, self.stride, self.pad)
+        return SumPool(self.kernel, self.stride, self.pad, self.pad_value)
 
     @property
     def exact_type(self) -> NumType:
@@ -318,10 +329,13 @@ class PoolConfig(Block):
             kernel, stride, before, after = axes[axis]
             kind = self.output.dtype
             if axis != used[-1]:
-                part = type(self.op)((1, kernel), (1, stride), (0, 0, before, after))
-                kind = part.result_type((stream.dtype,), (stream.shape,))
+                part = PoolConfig(stream, (1, kernel), (1, stride), (0, 0, before, after),
+                                  self.mode, pad_value=self.pad_value)
+                kind = part.exact_type
+            # A padding row holds sums over padding.
+            pad_value = self.pad_value * (self.kernel[1] if axis == 0 else 1)
             stages.append(PoolAxisConfig(stream, kind, axis, kernel, stride, before, after,
-                                         self.mode))
+                                         self.mode, pad_value))
             stream = stages[-1].output
         return tuple(stages)
 

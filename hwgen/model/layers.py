@@ -585,27 +585,30 @@ def _(layer: d.AveragePool, x: Tensor, line: bool) -> Lowered:
     name = str(layer.input)
     _need_integers(name, x)
     kernel, stride, given, pad = _pool_window(layer, x, line)
+    # Padding that counts is real 0; what does not count adds integer 0 to the sum. Where a window
+    # has both, they must be the same.
+    counted = given if layer.count_include_pad else (0, 0, 0, 0)
     nodes: list[Node] = []
     zero = 0
-    if any(pad):
+    if any(counted):
         found = _zero_code(x)
-        if found is None:
+        if found is None or found and pad != counted:
             units = [common_unit((*x.scale, *x.offset))] * x.shape[2]
             nodes, (name, x) = _one_step(layer, "pad", "scaled", (name, x), units, True)
-        zero = found or 0
+            found = 0
+        zero = found
     shape = _out_shape("kernel", ops.MaxPool(kernel, stride, pad), [x.shape])
     factors, area = [], 1
     for n in range(2):
-        before, after = given[2 * n:2 * n + 2] if layer.count_include_pad else (0, 0)
+        before, after = counted[2 * n:2 * n + 2]
         starts = np.arange(shape[n]) * stride[n] - pad[2 * n]
-        counted = np.minimum(starts + kernel[n], x.shape[n] + after) \
+        pixels = np.minimum(starts + kernel[n], x.shape[n] + after) \
             - np.maximum(starts, -before)
-        total = math.lcm(*counted.tolist())
+        total = math.lcm(*pixels.tolist())
         area *= total
-        parts = tuple((total // counted).tolist())
+        parts = tuple((total // pixels).tolist())
         factors.append(None if set(parts) == {1} else parts)
     op = ops.SumPool(kernel, stride, pad, zero, *factors)
-    # Padding reads as the code of real 0, whose offset is 0 in the sum as well.
     made = _make("kernel", op, [x], [s / area for s in x.scale], x.offset)
     return [*nodes, Node(layer.name, *_ordered(made, name))]
 

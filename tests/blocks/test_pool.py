@@ -35,6 +35,14 @@ def test_every_geometry_matches_at_the_predicted_clocks(kernel, stride, pad, mod
     check_block(PoolConfig(stream, kernel, stride, pad, mode), stalls=RUNS)
 
 
+@pytest.mark.parametrize("kernel, stride, pad", GEOMETRIES)
+@pytest.mark.parametrize("kind, value", [(uint_type(3), 5), (int_type(4), -3), (uint_type(2), -9)])
+def test_padding_counts_as_its_value_in_a_sum(kernel, stride, pad, kind, value):
+    config = PoolConfig(TensorStream(kind, (5, 6, 2), 1), kernel, stride, pad, "sum",
+                        pad_value=value)
+    check_block(config, stalls=RUNS[:2])
+
+
 @pytest.mark.parametrize("mode", ["max", "sum"])
 @pytest.mark.parametrize("kind", [BIPOLAR, TERNARY, uint_type(3), int_type(6)])
 @pytest.mark.parametrize("lanes", [1, 4])
