@@ -41,7 +41,6 @@ from .ops import (
     Op,
     Reshape,
     Select,
-    Shape,
     SumPool,
     Upsample,
     Windows,

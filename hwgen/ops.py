@@ -6,7 +6,7 @@ Operations are immutable; arrays in them are read-only. Operations on real value
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import reduce
 from math import ceil, floor, prod
@@ -311,7 +311,8 @@ def _count_levels(x: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Requantize(Op):
-    """``clip(zero_point + round(x * multiplier / 2**shift))`` to ``out_type``, per channel.
+    """``clip(zero_point + round((x * multiplier + offset) / 2**shift))`` to ``out_type``, per
+    channel.
 
     Parameters
     ----------
@@ -319,6 +320,8 @@ class Requantize(Op):
         (channels or 1,) integers, shift >= 0.
     rounding
         One of ``ROUNDINGS``, or ``tflite`` (see :func:`round_shift`).
+    offset
+        (channels or 1,) integers added to the products; none for 0.
     """
 
     multiplier: np.ndarray
@@ -326,10 +329,11 @@ class Requantize(Op):
     zero_point: int
     rounding: Rounding
     out_type: NumType
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
 
     def __post_init__(self):
-        object.__setattr__(self, "multiplier", _frozen(self.multiplier))
-        object.__setattr__(self, "shift", _frozen(self.shift))
+        for name in ("multiplier", "shift", "offset"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
 
     def result_type(self, types, shapes):
         return self.out_type
@@ -338,9 +342,10 @@ class Requantize(Op):
         x, = tensors
         bits = int(np.abs(x).max(initial=0)).bit_length() \
             + int(np.abs(self.multiplier).max()).bit_length()
+        bits = max(bits, int(np.abs(self.offset).max()).bit_length()) + 1
         if bits > 62 or self.shift.max() > 62:  # the product, or its rounding, leaves int64
             x = x.astype(object)
-        x = round_shift(x * self.multiplier, self.shift, self.rounding) + self.zero_point
+        x = round_shift(x * self.multiplier + self.offset, self.shift, self.rounding) + self.zero_point
         return np.clip(x, self.out_type.low, self.out_type.high).astype(np.int64)
 
 

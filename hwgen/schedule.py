@@ -60,9 +60,15 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
     """
     interval = max([hardware.input.beats] + [n.block.cycles for n in hardware.nodes])
     busiest = max([hardware.input.beats] + [n.block.output.beats for n in hardware.nodes])
-    frames = 3 if busiest * 3 <= MOST_BEATS else 2
+    # Each window of padded images delays the second frame once: as many frames as it takes for
+    # that to have passed through all of them.
+    windows = sum(isinstance(n.block, WindowShiftConfig) for n in hardware.nodes)
+    most = max(2, min(3 + windows, MOST_BEATS // busiest))
     for _ in range(8):
-        run = _Run(hardware, interval, frames, FIFO_LATENCY)
+        for frames in sorted({min(3, most), min(5, most), most}):
+            run = _Run(hardware, interval, frames, FIFO_LATENCY)
+            if run.interval <= interval:
+                break
         if run.interval <= interval:
             break
         interval = run.interval  # a rigid pair of blocks is slower than each of the two

@@ -173,6 +173,14 @@ class ShiftActivation(Activation):
         factors = self.op.multiplier << (self.shift - self.op.shift)
         return factors[:1] if (factors == factors[0]).all() else factors
 
+    @cached_property
+    def offset(self) -> np.ndarray:
+        """(channels or 1,) summands behind the factors; one where all are equal."""
+        if isinstance(self.op, Clip):
+            return np.zeros(1, dtype=np.int64)
+        offset = self.op.offset << (self.shift - self.op.shift)
+        return offset[:1] if (offset == offset[0]).all() else offset
+
     @property
     def multiplies(self) -> bool:
         """Whether there is a product that is not just other wires."""
@@ -197,7 +205,7 @@ class ShiftActivation(Activation):
     def product_clocks(self) -> int:
         """Clocks from x to the product."""
         if not self.multiplies:
-            return 0
+            return int(len(self.offset) > 1 and self.groups > 1)  # a table of offsets takes one
         if self.by_adders:
             return max(1, (len(self.digits) - 1).bit_length())
         return 3 + (self.dsp_slices > 1)  # operands, product, output; partial products are added
@@ -215,8 +223,9 @@ class ShiftActivation(Activation):
 
     @cached_property
     def product(self) -> NumType:
-        """Type of x times multiplier, signed."""
-        ends = [int(m) * v for m in self.multiplier
+        """Type of x times multiplier, signed; of both with the offset, where rounding is double."""
+        added = self.offset if self.rounds_twice else np.zeros(1, dtype=np.int64)
+        ends = [int(m) * v + int(o) for m in self.multiplier for o in (added.min(), added.max())
                 for v in (self.in_type.low, self.in_type.high)]
         return smallest_type(min(*ends, -1), max(ends))
 
@@ -224,8 +233,9 @@ class ShiftActivation(Activation):
     def rounded(self) -> NumType:
         """Type of the product with zero point and rounding added, signed."""
         offset = self.zero_point << self.shift
-        return smallest_type(min(self.product.low + offset, -1),
-                             max(self.product.high + offset + (1 << self.shift), 0))
+        return smallest_type(min(self.product.low + offset + int(self.offset.min()), -1),
+                             max(self.product.high + offset + int(self.offset.max())
+                                 + (1 << self.shift), 0))
 
     @property
     def before_clip(self) -> NumType:
@@ -254,7 +264,7 @@ class ShiftActivation(Activation):
     @property
     def adds(self) -> bool:
         """Whether zero point or rounding add something."""
-        return self.rounds_twice or self.zero_point != 0 \
+        return self.rounds_twice or self.zero_point != 0 or bool(self.offset.any()) \
             or (self.shift > 0 and self.rounding != "floor")
 
     @property
@@ -480,12 +490,15 @@ class ShiftUnit(ActivationUnit):
         low, high = cfg.bounds
         for n in range(cfg.lanes):
             x = self._product(m, self.lane(n), n)
+            offset = self._offset(m, n)
             if cfg.rounds_twice:
+                x = x + offset if cfg.offset.any() else x
                 x = self._round_twice(m, x, n)
             elif cfg.adds:
                 rounded = Signal(signed(cfg.rounded.width), name=f"rounded_{n}",
                                  reset_less=True)
-                m.d.sync += rounded.eq(x + self._rounding(x) + (cfg.zero_point << shift))
+                total = x + offset if cfg.offset.any() else x
+                m.d.sync += rounded.eq(total + self._rounding(total) + (cfg.zero_point << shift))
                 x = rounded >> shift
             else:
                 x = x >> shift
@@ -504,7 +517,7 @@ class ShiftUnit(ActivationUnit):
         cfg = self.config
         if not cfg.multiplies:
             exponent = int(cfg.multiplier[0]).bit_length() - 1
-            return x << exponent if exponent else x
+            return delay(m, x << exponent if exponent else x, cfg.product_clocks, f"x_{n}")
         if cfg.by_adders:
             return self._shifted_sum(m, x, n)
         factors = np.broadcast_to(cfg.multiplier, cfg.channels)[n::cfg.lanes]
@@ -522,6 +535,21 @@ class ShiftUnit(ActivationUnit):
         product = Signal(signed(cfg.product.width), name=f"product_{n}", reset_less=True)
         m.d.sync += product.eq(held * factor)
         return delay(m, product, cfg.product_clocks - 2, f"product_{n}")
+
+    def _offset(self, m, n: int) -> Value | int:
+        """What lane ``n`` adds to its product, in the clock in which the product is there."""
+        cfg = self.config
+        offsets = np.broadcast_to(cfg.offset, cfg.channels)[n::cfg.lanes]
+        if (offsets == offsets[0]).all():
+            return int(offsets[0])
+        kind = smallest_type(min(int(offsets.min()), -1), int(offsets.max()))
+        m.submodules[f"offset_{n}"] = rom = Rom(kind.encode(offsets)[:, None], kind.width, "logic",
+                                                f"offset_{n}")
+        clocks = cfg.product_clocks - rom.latency
+        m.d.comb += rom.addr.eq(delay(m, self.group, max(clocks, 0), f"offset_group_{n}"))
+        offset = Signal(signed(kind.width), name=f"offset_of_{n}")
+        m.d.comb += offset.eq(rom.data)
+        return offset
 
     def _shifted_sum(self, m, x: Value, n: int) -> Value:
         """Shifted copies of x, added in pairs, a register behind each addition."""

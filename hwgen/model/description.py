@@ -339,10 +339,10 @@ class LeakyRelu(LayerBase):
                                        "(PReLU)")
 
 
-class Function(LayerBase):
+class Activation(LayerBase):
     """A function of real values, computed in float64."""
 
-    type: Literal["function"]
+    type: Literal["activation"]
     function: FunctionName = Field(description="name of the function")
 
 
@@ -632,8 +632,8 @@ class ArgMax(LayerBase):
 
 Layer = Annotated[
     Conv2d | Conv1d | ConvTranspose2d | Dense | BatchNorm | Affine | Bias | Relu | Clamp | LeakyRelu
-    | Function | Quantize | Threshold | Requantize | Lookup | MaxPool | AveragePool | GlobalMaxPool
-    | GlobalAveragePool | Add | Concat | Flatten | Reshape | Crop | Select | Upsample | DepthToSpace
+    | Activation | Quantize | Threshold | Requantize | Lookup | MaxPool | AveragePool
+    | GlobalMaxPool | GlobalAveragePool | Add | Concat | Flatten | Reshape | Crop | Select | Upsample | DepthToSpace
     | SpaceToDepth | PadLayer | Subsample | ArgMax, Field(discriminator="type")]
 
 LAYER: TypeAdapter[Any] = TypeAdapter(Layer)

@@ -148,7 +148,7 @@ def _one_step(layer: d.LayerBase | d.Join, field: str, part: str, given: Named,
     if any(f != 1 for f in factors):
         ends = [f * end for f in factors for end in (x.dtype.low, x.dtype.high)]
         dtype = smallest_type(min(ends), max(ends))
-        _need_width(field, dtype.width)
+        _need_width(field, given, dtype.width)
         same = len(set(factors)) == 1
         op = ops.Requantize(np.array(factors[:1] if same else factors), np.zeros(1), 0, "floor",
                             dtype)
@@ -158,18 +158,22 @@ def _one_step(layer: d.LayerBase | d.Join, field: str, part: str, given: Named,
     if with_zero and any(offset):
         bias = ops.Bias(np.array([int(o / u) for o, u in zip(offset, units)]))
         dtype = bias.result_type((x.dtype,), (x.shape,))
-        _need_width(field, dtype.width)
+        _need_width(field, given, dtype.width)
         x = Tensor(x.shape, dtype, _collapse(list(units)), ZERO)
         nodes.append(Node(f"{layer.name}_{part}_zero", bias, (name,), x))
         name = nodes[-1].name
     return nodes, (name, x)
 
 
-def _need_width(field: str, width: int) -> None:
-    if width > d.ACCUMULATOR_WIDTH:
-        raise Refusal(field, f"unequal scales have a common step so small that values need {width} "
-                             f"bits, at most {d.ACCUMULATOR_WIDTH} can be built; put quantize "
-                             "layers of one scale in front")
+def _need_width(field: str, given: Named, width: int) -> None:
+    if width <= d.ACCUMULATOR_WIDTH:
+        return
+    name, x = given
+    what = "its scale" if len(x.scale) == 1 else "its scales, from " + " to ".join(
+        _show(s) for s in (min(x.scale), max(x.scale))) + ","
+    raise Refusal(field, f"{name!r} would need {width} bits in the step that {what} and the other "
+                         f"scales and offsets here have in common, at most {d.ACCUMULATOR_WIDTH} "
+                         "can be built; put quantize layers of one scale in front")
 
 
 # Forms of kernel, stride and pad.
@@ -425,7 +429,7 @@ def _(layer: d.LeakyRelu, x: Tensor, line: bool) -> Lowered:
 
 
 @_lower.register
-def _(layer: d.Function, x: Tensor, line: bool) -> Lowered:
+def _(layer: d.Activation, x: Tensor, line: bool) -> Lowered:
     return real_ops.Function(layer.function), Tensor(x.shape, REAL)
 
 
@@ -801,13 +805,13 @@ def _rank_offsets(layer: d.ArgMax, x: Tensor) -> list[Node]:
     name = str(layer.input)
     if count > 1:
         dtype = smallest_type(count * x.dtype.low, count * x.dtype.high)
-        _need_width("input", dtype.width)
+        _need_width("input", (name, x), dtype.width)
         op = ops.Requantize(np.array([count]), np.zeros(1), 0, "floor", dtype)
         nodes.append(Node(f"{layer.name}_spread", op, (name,), Tensor(x.shape, dtype)))
         name, x = nodes[-1].name, nodes[-1].output
     shift_op = ops.Bias(np.array([b - least for b in bias]))
     dtype = shift_op.result_type((x.dtype,), (x.shape,))
-    _need_width("input", dtype.width)
+    _need_width("input", (name, x), dtype.width)
     nodes.append(Node(f"{layer.name}_order", shift_op, (name,), Tensor(x.shape, dtype)))
     return nodes
 

@@ -116,7 +116,7 @@ def _check_output_form(form: Form, shape: Shape, problems: Problems) -> None:
 def _without_front(graph: Graph, problems: Problems) -> Graph:
     """The graph from the first quantizer on; what is before it becomes the host's work."""
     wanted = ("put one quantize or threshold layer behind it, with only affine, batch_norm, relu, "
-              "clamp, leaky_relu and rising function layers in between")
+              "clamp, leaky_relu and rising activation layers in between")
     ops: list[RealOp] = []
     passed: set[str] = set()
     name = graph.input

@@ -32,7 +32,7 @@ __all__ = ["Importer", "import_onnx", "translate"]
 HOST_READERS = ("ArgMax", "Cast", "Flatten", "Identity", "Reshape", "Squeeze", "TopK", "Unsqueeze")
 """Operations that may follow one that is left to the host."""
 
-REAL_LAYERS = ("affine", "batch_norm", "clamp", "function", "leaky_relu", "quantize", "relu",
+REAL_LAYERS = ("affine", "batch_norm", "activation", "clamp", "leaky_relu", "quantize", "relu",
                "threshold")
 """Layers that a real-valued input may go through on the host."""
 
@@ -144,7 +144,7 @@ class Importer:
         if dynamic:
             size = np.array(self.values[dynamic[0]].shape, dtype=np.int64)
             start, end = node.attributes.get("start", 0), node.attributes.get("end")
-            results = (Constant(size[start:end]),)
+            results: tuple[Constant, ...] = (Constant(size[start:end]),)
         else:
             results = evaluate(node, [self.constants[i] if i else None for i in node.inputs])
         self.constants.update(zip(node.outputs, results))
@@ -215,8 +215,7 @@ class Importer:
         """
         assert self._node is not None
         name = self.names.of(output or self._node.outputs[0], self._node.op_type, part)
-        several = not isinstance(inputs, Value)
-        reads = list(inputs) if several else [inputs]  # type: ignore[arg-type]
+        reads = [inputs] if isinstance(inputs, Value) else list(inputs)
         for value in reads:
             if value.movable and value.tensor.dtype == REAL and kind not in REAL_LAYERS:
                 raise Refusal(self._unquantized())
@@ -224,8 +223,8 @@ class Importer:
                 raise Refusal("reads a product of functions of one tensor, which can only be "
                               "quantized; put a quantizer in between")
         layer = {"name": name, "type": kind,
-                 **({"inputs": [v.layer for v in reads]} if several
-                    else {"input": reads[0].layer}), **fields}
+                 **({"input": inputs.layer} if isinstance(inputs, Value)
+                    else {"inputs": [v.layer for v in reads]}), **fields}
         tensor = self._lowered(layer, [v.tensor for v in reads])
         self.layers.append(layer)
         self.tensors[name] = tensor
@@ -353,14 +352,15 @@ class Importer:
         index = np.empty(places.size, dtype=np.int64)
         index[layout.reshape(-1)] = np.arange(places.size)
         name = self.names.of(self.file.input, "input")
-        tensor = Tensor(layout.shape, REAL)
+        height, width, channels = layout.shape
+        tensor = Tensor((height, width, channels), REAL)
         self.tensors[name] = tensor
         self.input = name
         value = Value(name, tensor, index.reshape(shape), movable=True)
         if self.input_type is not None:
             dtype, scale = self.input_type
-            self._node = OnnxNode("Quant", "", self.file.input, (), (self.file.input + "_quantized",),
-                                  {}, 1)
+            self._node = OnnxNode("Quant", "", self.file.input, (),
+                                  (self.file.input + "_quantized",), {}, 1)
             layer, tensor = self.emit("quantize", value, output_type=dtype.name, scale=scale)
             value = replace(value, layer=layer, tensor=tensor)
         self.values[self.file.input] = value
@@ -380,7 +380,7 @@ class Importer:
                 settled = self.arranged(settled, settled.index.reshape(1, 1, -1))
                 form = ArrayForm(value.shape[1:], value.shape[1:],
                                  tuple(range(len(value.shape) - 1)))
-            given = array_form(self._places(), self.layout.shape)
+            given = array_form(self._places(), self.tensors[self.input].shape)
             if given is None:
                 raise Refusal(f"input {self.file.input}: its elements are read in an order that "
                               "is no transposition; permute them before the network")

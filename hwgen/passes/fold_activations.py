@@ -11,12 +11,15 @@ from ..ops import Bias, Clip, Conv, Op, Table, Threshold
 from ..real_ops import REAL, Affine, Function, LeakyRelu, Quantize, RealOp, RealThreshold
 from .levels import steps_of
 from .rewrite import prune, redirect, shifted, unique_name
-from .shift_and_clip import ShiftAndClip, find_multiplier, find_shift
+from .shift_and_clip import ShiftAndClip, find_affine, find_multiplier, find_shift
 
 __all__ = ["MAX_LEVELS", "fold_activations"]
 
 MAX_TABLE = 4096
 """Most entries of a Table for a channel."""
+
+WIDE_LEVELS = 1 << 14
+"""Bits of a layer's levels above which a multiplication is tried before comparing with them."""
 
 MAX_LEVELS = 4096
 """Most levels of a Threshold; an activation with more becomes a multiplication or is refused."""
@@ -121,6 +124,12 @@ def _fold(graph: Graph, chain: _Chain) -> tuple[Node, ...]:
                                        for n in graph.nodes)
             found = find_shift(_by_code(levels, base, out_type, start), start.dtype, out_type,
                                _zero_point(end.op), free)
+        whole = step == 1 and (base, base + number) == (out_type.low, out_type.high)
+        if found is None and whole and levels.size * start.dtype.width > WIDE_LEVELS:
+            op = find_affine(levels, falling, _slopes(chain), np.arange(1, number + 1) + base,
+                             start.dtype, out_type)
+            if op is not None:
+                return (Node(end.name, op, (chain.source,), end.output),)
         if found is None:
             return (Node(end.name, _threshold(levels, falling, out_type, base, step),
                          (chain.source,), end.output),)
@@ -131,6 +140,17 @@ def _fold(graph: Graph, chain: _Chain) -> tuple[Node, ...]:
                   Tensor(start.shape, bias.result_type((start.dtype,), (start.shape,)),
                          start.scale, shifted(start, bias.values)))
     return middle, Node(end.name, found.op, (middle.name,), end.output)
+
+
+def _slopes(chain: _Chain) -> np.ndarray:
+    """(channels,) float64: codes of the last quantizer per step of the start, where it rises."""
+    slopes = np.array([float(s) for s in chain.start.scale]) * np.ones(chain.start.shape[2])
+    for node in chain.nodes:
+        if isinstance(node.op, Affine):
+            slopes = slopes * [float(s) for s in node.op.scale]
+    if isinstance(chain.end.op, Quantize):
+        slopes = slopes / [float(s) for s in chain.end.op.scale]
+    return slopes
 
 
 def _codes(tensor: Tensor) -> int:
@@ -264,7 +284,7 @@ def _refuse_real(graph: Graph) -> None:
             if name == graph.output:
                 reached = "the output"
             for user in graph.users(name):
-                if user.output.dtype == REAL:
+                if isinstance(user.op, RealOp) and user.output.dtype == REAL:
                     names.append(user.name)
                 else:
                     reached = reached or user.name

@@ -7,13 +7,15 @@ import numpy as np
 from ..ops import Clip, Requantize
 from ..types import NumType
 
-__all__ = ["ShiftAndClip", "find_multiplier", "find_shift"]
+__all__ = ["ShiftAndClip", "find_affine", "find_multiplier", "find_shift"]
 
 # Cheapest in hardware first.
 ROUNDING_ORDER = ("floor", "half_up", "half_down", "ceil", "half_even", "half_away",
                   "half_toward_zero", "toward_zero", "away_from_zero")
 MAX_SHIFT = 30
 MAX_MULTIPLIER_BITS = 24
+MAX_AFFINE_SHIFT = 46
+MAX_AFFINE_BITS = 34
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,61 @@ def find_multiplier(levels: np.ndarray, falling: np.ndarray, codes: np.ndarray, 
                 bias = sign * np.array([b for _, _, b in found])
                 op = Requantize(multiplier, np.array([shift]), zero, rounding, out_type)
                 return ShiftAndClip(bias if bias.any() else None, op)
+    return None
+
+
+def find_affine(levels: np.ndarray, falling: np.ndarray, slopes: np.ndarray, codes: np.ndarray,
+                in_type: NumType, out_type: NumType) -> Requantize | None:
+    """``floor((x * multiplier + offset) / 2**shift)``, per channel, with exactly these levels.
+
+    Parameters
+    ----------
+    levels
+        (channels or 1, codes): the input from which on the output is at least each code (up to
+        which, where falling: ``x`` *below* the level), within the input's range.
+    slopes
+        (channels or 1,) float64: codes per step of the input.
+    codes
+        Ascending.
+
+    Returns
+    -------
+    Requantize or None
+        The smallest shift that does for all channels; None if there is none.
+    """
+    sign = np.where(falling, -1, 1)
+    # A falling channel rises with -x, from 1 - level on.
+    rising = np.where(falling[:, None], 1 - levels, levels)
+    low = np.where(falling, -in_type.high, in_type.low)[:, None]
+    high = np.where(falling, -in_type.low, in_type.high)[:, None]
+    always, never = rising <= low, rising > high
+    inner = ~always & ~never
+    slopes = np.abs(np.broadcast_to(slopes, len(levels)))
+    most = int(max(abs(in_type.low), abs(in_type.high)))
+    far = np.int64(1) << 62
+    for shift in range(MAX_AFFINE_SHIFT + 1):
+        nearest = np.rint(slopes * 2.0**shift)
+        if nearest.max() * most >= 2.0**61 or nearest.max() >= 2.0**MAX_AFFINE_BITS:
+            return None
+        if nearest.min() < 1 and shift < MAX_AFFINE_SHIFT // 2:
+            continue
+        multiplier = np.zeros(len(levels), dtype=np.int64)
+        offset = np.zeros(len(levels), dtype=np.int64)
+        found = np.zeros(len(levels), dtype=bool)
+        target = (codes.astype(np.int64) << shift)[None, :]
+        for step in (0, -1, 1):
+            factor = nearest.astype(np.int64)[:, None] + step
+            # offset >= target - factor * x where x reaches the code, below it one step earlier
+            least = np.where(always, target - factor * low,
+                             np.where(inner, target - factor * rising, -far)).max(axis=1)
+            limit = np.where(never, target - factor * high - 1,
+                             np.where(inner, target - factor * (rising - 1) - 1, far)).min(axis=1)
+            good = (least <= limit) & ~found
+            choice = np.clip(0, least, limit)
+            multiplier[good], offset[good] = factor[good, 0], choice[good]
+            found |= good
+        if found.all():
+            return Requantize(sign * multiplier, np.array([shift]), 0, "floor", out_type, offset)
     return None
 
 

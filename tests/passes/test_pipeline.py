@@ -102,10 +102,11 @@ def small_network():
 def test_each_pass_is_reported_with_its_time():
     seen = []
     run_pipeline(small_network().build(), lambda *report: seen.append(report))
-    assert [name for name, _, _ in seen] == ["infer_types", "fold_activations", "merge_bias",
+    assert [name for name, _, _ in seen] == ["infer_types", "quantize_early", "merge_multipliers",
+                                             "infer_types", "fold_activations", "merge_bias",
                                              "simplify", "infer_types"]
     assert all(seconds >= 0 for _, _, seconds in seen)
-    assert [n.name for n in seen[1][1].nodes] == ["conv", "act_bias", "act"]
+    assert [n.name for n in seen[4][1].nodes] == ["conv", "act_bias", "act"]
 
 
 def test_the_rounding_of_an_activation_ends_up_in_the_convolution():

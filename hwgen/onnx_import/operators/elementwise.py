@@ -170,8 +170,8 @@ def _neg(importer: "Importer", node: OnnxNode) -> None:
 
 
 @handles("Pow", group=GROUP, becomes="part of a lookup table",
-         limits="constant exponent, in a function of one tensor of at most 12 bits that a quantizer "
-                "ends")
+         limits="constant exponent, in a function of one tensor of at most 12 bits that a "
+                "quantizer ends")
 def _pow(importer: "Importer", node: OnnxNode) -> None:
     value = importer.value(node)
     exponent = importer.constant(node, 1, "exponent").value
@@ -300,7 +300,7 @@ def _elu(importer: "Importer", node: OnnxNode) -> None:
 
 def _named(importer: "Importer", node: OnnxNode, name: str) -> None:
     compute = np.vectorize(FUNCTIONS[name].compute, otypes=[np.float64])
-    importer.set(node, apply(importer, node, importer.value(node), "function", compute,
+    importer.set(node, apply(importer, node, importer.value(node), "activation", compute,
                              function=name))
 
 

@@ -67,7 +67,8 @@ def _index(importer: "Importer", node: OnnxNode, value: Value, axis: int, keep: 
 
 
 @handles("ArgMax", "ArgMin", group=GROUP,
-         becomes="the index of the largest (smallest) channel; the lowest index wins a tie", limits="along channels; select_last_index 0")
+         becomes="the index of the largest (smallest) channel; the lowest index wins a tie",
+         limits="along channels; select_last_index 0")
 def _arg_max(importer: "Importer", node: OnnxNode) -> None:
     value = importer.value(node)
     if node.attributes.get("select_last_index", 0):

@@ -63,8 +63,8 @@ def _biased(importer: "Importer", node: OnnxNode, kind: str, value: Value, bias:
             index: np.ndarray, outputs: int, of: Weights, **fields: Any) -> Value:
     """A layer with weights, and its bias: in integers where it is that, else as an offset.
 
-    ``index`` is for the file's shape of the output; entry c of the bias belongs to channel c; ``of``
-    are the weights.
+    ``index`` is for the file's shape of the output; entry c of the bias belongs to channel c;
+    ``of`` are the weights.
     """
     if bias is None or not bias.value.any():
         layer, tensor = importer.emit(kind, value, **fields)

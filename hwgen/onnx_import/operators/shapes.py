@@ -231,7 +231,8 @@ def _gather(importer: "Importer", node: OnnxNode) -> None:
 
 
 @handles("Pad", group=GROUP,
-         becomes="padding, merged into the convolution behind it where there is one", limits="mode constant, on height and width")
+         becomes="padding, merged into the convolution behind it where there is one",
+         limits="mode constant, on height and width")
 def _pad(importer: "Importer", node: OnnxNode) -> None:
     value = importer.value(node)
     mode = node.attributes.get("mode", "constant")
@@ -248,10 +249,10 @@ def _pad(importer: "Importer", node: OnnxNode) -> None:
         axes = importer.optional_constant(node, 3, "axes")
         if axes is not None:
             chosen = [int(a) % rank for a in axes.value.reshape(-1)]
-            full = [0] * 2 * rank
+            spread = [0] * 2 * rank
             for n, axis in enumerate(chosen):
-                full[axis], full[axis + rank] = pads[n], pads[n + len(chosen)]
-            pads = full
+                spread[axis], spread[axis + rank] = pads[n], pads[n + len(chosen)]
+            pads = spread
     pads = [int(p) for p in pads]
     if not any(pads):
         importer.set(node, value)
@@ -306,11 +307,11 @@ def _resize(importer: "Importer", node: OnnxNode) -> None:
     if rank not in (3, 4) or whole[0] != 1 or (whole[-1] if last else whole[1]) != 1:
         raise Refusal(f"scales a tensor {value.sizes()} by {whole}; only height and width can be "
                       "repeated")
-    factor = [1, *spatial] if rank == 3 else spatial
-    if factor == [1, 1]:
+    repeats = [1, *spatial] if rank == 3 else spatial
+    if repeats == [1, 1]:
         importer.set(node, value)
         return
-    layer, tensor = importer.emit("upsample", image(importer, value, last), factor=factor)
+    layer, tensor = importer.emit("upsample", image(importer, value, last), factor=repeats)
     importer.set(node, Value(layer, tensor, picture(tensor.shape, rank - 2, last)))
 
 

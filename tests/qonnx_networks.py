@@ -1,0 +1,943 @@
+"""Random QONNX networks, reproducible from a seed: small, odd-sized, of every common operator.
+
+A network is written node by node, and each node is evaluated in float64 on a few vectors as it is
+added, so that scales fit the values that they quantize. Stages are proposed at random; what does
+not fit (too large, a constant tensor) is taken back.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from tests.qonnx_reference import NEAR, evaluate_node
+
+__all__ = ["QonnxNetwork", "random_network"]
+
+FRAMES = 3  # vectors that scales are fitted to
+MOST_MACS = 200_000
+MOST_VALUES = 1024  # of a tensor, at side 16
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class QonnxNetwork:
+    """A QONNX file and what a test must know of it.
+
+    Parameters
+    ----------
+    seed
+        It was made from.
+    model
+        The file.
+    input_shape
+        Without the batch dimension.
+    tags
+        What is in it.
+    scores
+        The tensor that hardware makes: the output, or what the host's part starts from.
+    host_tail
+        Operators behind it.
+    quantizers
+        Tensors that activation quantizers make.
+    input_type
+        How the host quantizes an input that the file does not quantize; None if it does.
+    center, spread, step
+        Of the input's distribution; inputs are multiples of ``step`` if it is not 0.
+    """
+
+    seed: int
+    model: onnx.ModelProto
+    input_shape: tuple[int, ...]
+    tags: frozenset[str]
+    scores: str
+    host_tail: tuple[str, ...]
+    quantizers: tuple[str, ...]
+    input_type: str | None
+    center: float
+    spread: float
+    step: float
+
+    def inputs(self, frames: int, seed: int = 0) -> Array:
+        """float32 (frames, *input_shape), normal; one value of each vector is far out."""
+        return _inputs(np.random.default_rng([self.seed, 1, seed]), (frames, *self.input_shape),
+                       self.center, self.spread, self.step)
+
+
+def random_network(seed: int, side: int = 16) -> QonnxNetwork:
+    """A network; images have up to ``side`` rows and columns."""
+    return _Writer(seed, side).write()
+
+
+def _inputs(rng: np.random.Generator, shape: tuple[int, ...], center: float, spread: float,
+            step: float) -> Array:
+    x = rng.normal(center, spread, shape)
+    flat = x.reshape(len(x), -1)
+    flat[:, 0] = np.where(rng.random(len(x)) < 0.5, -9, 9) * spread
+    if step:
+        x = np.clip(np.rint(x / step), -128, 127) * step
+    return x.astype(np.float32)
+
+
+class _Unfit(Exception):
+    """A stage that can't be used; another one is drawn."""
+
+
+@dataclass
+class _State:
+    """What a refused stage is taken back to."""
+
+    nodes: list[onnx.NodeProto]
+    constants: dict[str, Array]
+    frames: dict[str, list[Array]]
+    steps: dict[str, Array | None]
+    quantizers: list[str]
+    tags: set[str]
+    head: str
+    macs: int
+
+    def copy(self) -> "_State":
+        return _State(list(self.nodes), dict(self.constants), dict(self.frames), dict(self.steps),
+                      list(self.quantizers), set(self.tags), self.head, self.macs)
+
+
+class _Writer:
+    """Writes one network; ``head`` is the tensor that the next stage reads, always quantized."""
+
+    def __init__(self, seed: int, side: int):
+        self.seed, self.side = seed, side
+        self.rng = np.random.default_rng([seed, side])
+        self.most_values = max(MOST_VALUES * side // 16, 64)
+        self.kind = self.pick("mlp", "line", "cnn", "cnn", "cnn")
+        self.domain = self.pick("qonnx.custom_op.general", "onnx.brevitas",
+                                "finn.custom_op.general")
+        self.qcdq = self.chance(0.2)
+        self.scales = self.pick("pow2", "short", "short", "float32")
+        self.opset = self.pick(13, 14, 16, 17)
+        self.trunc_version = self.pick(1, 2)
+        self.naming = self.pick("plain", "torch", "digits")
+        self.s = _State([], {}, {}, {}, [], {self.kind, f"scales_{self.scales}"}, "", 0)
+        if self.qcdq:
+            self.s.tags.add("qcdq")
+
+    # Choices.
+
+    def pick(self, *values):
+        return values[self.rng.integers(len(values))]
+
+    def upto(self, most: int, least: int = 1) -> int:
+        return int(self.rng.integers(least, most + 1))
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def number(self, value) -> Array:
+        """Near ``value``, positive, with as many significant bits as the network's scales have."""
+        value = np.asarray(value, dtype=np.float64)
+        if self.scales == "pow2":
+            return 2.0**np.rint(np.log2(value))
+        if self.scales == "short":
+            mantissa, exponent = np.frexp(value)
+            return np.ldexp(np.rint(mantissa * 512), exponent - 9)
+        return value.astype(np.float32).astype(np.float64)
+
+    def tag(self, *names: str) -> None:
+        self.s.tags.update(names)
+
+    # The graph.
+
+    @property
+    def head(self) -> str:
+        return self.s.head
+
+    @head.setter
+    def head(self, name: str) -> None:
+        self.s.head = name
+        if prod(self.shape(name)) > self.most_values or self.s.macs > MOST_MACS:
+            raise _Unfit
+
+    def shape(self, name: str | None = None) -> tuple[int, ...]:
+        """Of a tensor (the head), without the batch dimension."""
+        return self.s.frames[name or self.head][0].shape[1:]
+
+    @property
+    def channels(self) -> int:
+        return self.shape()[0]
+
+    def values(self, name: str) -> Array:
+        """Of a tensor, for all vectors."""
+        return np.stack(self.s.frames[name])
+
+    def per_channel(self, values: Any, name: str | None = None) -> Array:
+        """One number per channel, broadcast over a tensor like ``name``."""
+        return np.asarray(values).reshape(1, -1, *[1] * (len(self.shape(name)) - 1))
+
+    def name(self, op: str) -> str:
+        count = len(self.s.frames)
+        return {"plain": f"{op}_{count}_out0", "torch": f"/net/{op.lower()}_{count}/{op}_output_0",
+                "digits": str(count + 20)}[self.naming]
+
+    def constant(self, value) -> str:
+        """An initializer; floats are stored as float32."""
+        array = np.asarray(value)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        name = f"{self.name('Const')}_value"
+        self.s.constants[name] = array
+        self.s.frames[name] = [array.astype(np.float64) if array.dtype == np.float32 else array]
+        return name
+
+    def node(self, op: str, *inputs, outputs: int = 1, domain: str = "", **attributes) -> Any:
+        """Add a node; inputs are names or arrays. The name of its output, or a list of names."""
+        names = ["" if i is None else i if isinstance(i, str) else self.constant(i)
+                 for i in inputs]
+        made = [self.name(op) + (f"_{n}" if n else "") for n in range(outputs)]
+        proto = helper.make_node(op, names, made, name=f"{op}_{len(self.s.nodes)}", domain=domain,
+                                 **attributes)
+        frames, _ = self.run(proto)
+        self.s.nodes.append(proto)
+        self.s.frames.update(zip(made, frames))
+        return made[0] if outputs == 1 else made
+
+    def run(self, proto: onnx.NodeProto) -> tuple[list[list[Array]], float]:
+        """A node's outputs for every vector (once, of constants), and its nearest boundary."""
+        read = [self.s.frames[name] if name else [None] for name in proto.input]
+        count = max((len(r) for r in read), default=1)
+        results, distances = [], []
+        for n in range(count):
+            outputs, distance = evaluate_node(proto, [r[n] if len(r) > 1 else r[0] for r in read])
+            results.append(outputs)
+            distances.append(distance)
+        return [list(frames) for frames in zip(*results)], min(distances)
+
+    # Quantizers.
+
+    def quantize(self, x: str, bits: int | None = None, scale: float | None = None,
+                 signed: bool | None = None, uneven: bool = False) -> str:
+        """Quantize a tensor with random or given parameters; the name of the result.
+
+        ``uneven`` allows a scale or levels per channel.
+        """
+        for _ in range(6):
+            before = self.s.copy()
+            name = self._quantizer(x, bits or self.upto(8), scale, signed, uneven)
+            values = self.values(name)
+            if values.min() < values.max() and self.distance > 10 * NEAR:
+                self.s.quantizers.append(name)
+                return name
+            self.s = before
+        raise _Unfit
+
+    def _quantizer(self, x: str, bits: int, scale: float | None, signed: bool | None,
+                   uneven: bool) -> str:
+        values = self.values(x)
+        if signed is None:
+            signed = bool(values.min() < 0) and self.chance(0.7)
+        if self.qcdq:
+            return self._linear(x, values, bits, scale, signed, uneven)
+        if scale is None and signed and self.chance(0.2):
+            return self._bipolar(x)
+        if scale is None and bits < 5 and self.chance(0.15):
+            return self._levels(x, values, bits, uneven)
+        bits = max(bits, 2) if signed else bits
+        narrow = int(bits > 1 and self.chance(0.3))
+        zero = 0
+        if scale is None and bits > 2 and self.chance(0.15):
+            zero = self.upto(2**bits // 3, 1)
+            self.tag("zero_point")
+        top = 2**(bits - 1) - 1 if signed else 2**bits - 1 - narrow - zero
+        steps = self.step_for(x, values, top, uneven and not zero) if scale is None else scale
+        rounding = self.pick("ROUND", "ROUND", "ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP",
+                             "HALF_DOWN", "HALF_EVEN")
+        self.tag(f"round_{rounding}", f"{'s' if signed else 'u'}{bits}")
+        kind = self.pick(np.float64, np.float64, np.int64)
+        result = self.node("Quant", x, steps, np.array(zero, kind), np.array(bits, kind),
+                           domain=self.domain, signed=int(signed), narrow=narrow,
+                           rounding_mode=rounding)
+        self.settle(result, steps)
+        return result
+
+    def settle(self, name: str, steps: Any) -> None:
+        """Note the step of a quantized tensor and how near its values were to a boundary."""
+        self.s.steps[name] = np.asarray(steps, dtype=np.float64)
+        self.distance = self.run(self.s.nodes[-1])[1] if self.s.nodes[-1].op_type in (
+            "Quant", "BipolarQuant", "MultiThreshold", "Trunc") else self.distance
+
+    def step_for(self, x: str, values: Array, top: int, uneven: bool) -> Array:
+        """A step with which most values lie within ``top`` codes."""
+        if uneven and values.ndim > 2 and self.chance(0.2):
+            self.tag("scale_per_channel")
+            axes = tuple(a for a in range(values.ndim) if a != 2)
+            largest = np.abs(values).max(axis=axes) + 1e-3
+            return self.per_channel(self.number(
+                largest * self.rng.uniform(0.4, 1.2, largest.shape) / (top or 1)), x)
+        largest = np.quantile(np.abs(values), self.rng.uniform(0.7, 1.0)) + 1e-3
+        return self.number(largest * self.rng.uniform(0.6, 1.3) / (top or 1))
+
+    def _bipolar(self, x: str) -> str:
+        self.tag("bipolar")
+        scale = self.number(self.rng.uniform(0.3, 2))
+        if self.chance(0.2):  # as Brevitas wrote it once
+            result = self.node("Quant", x, scale, np.array(0.0), np.array(1.0), signed=1, narrow=0,
+                               domain=self.domain, rounding_mode="ROUND")
+        else:
+            result = self.node("BipolarQuant", x, scale, domain=self.domain)
+        self.settle(result, scale)
+        return result
+
+    def _levels(self, x: str, values: Array, bits: int, uneven: bool) -> str:
+        self.tag("multithreshold")
+        rank, count = values.ndim - 1, self.pick(2**bits - 1, self.upto(2**bits - 1))
+        rows = self.channels if self.head and uneven and self.chance(0.5) else 1
+        if x in self.s.frames and rows > 1:
+            rows = self.shape(x)[0]
+        low, high = np.quantile(values, [0.05, 0.95])
+        levels = np.sort(self.rng.uniform(low, high + 1e-3, (rows, count)), axis=1)
+        if self.chance(0.5):
+            levels = np.rint(levels * 8) / 8
+        scale, bias = float(self.number(self.rng.uniform(0.2, 1.5))), 0.0
+        if count == 1 and self.chance(0.5):
+            scale, bias = 2.0, -1.0
+        elif self.chance(0.4):
+            bias = -scale * self.pick(self.upto(count), self.upto(count) + 0.5)
+        layout = {2: "NC", 3: "NCW", 4: "NCHW"}[rank]
+        result = self.node("MultiThreshold", x, levels, domain=self.domain, out_scale=scale,
+                           out_bias=bias, out_dtype=f"UINT{max(count.bit_length(), 1)}",
+                           data_layout=layout)
+        self.settle(result, scale)
+        return result
+
+    def _linear(self, x: str, values: Array, bits: int, scale: float | None, signed: bool,
+                uneven: bool) -> str:
+        """QuantizeLinear, a Clip for less than eight bits, DequantizeLinear."""
+        kind = np.int8 if signed else np.uint8
+        bits = max(bits, 2) if signed else bits
+        low, high = (-2**(bits - 1), 2**(bits - 1) - 1) if signed else (0, 2**bits - 1)
+        zero = 0
+        if scale is None and self.chance(0.3):
+            zero = self.upto(high // 2, low // 2)
+            self.tag("zero_point")
+        steps = self.step_for(x, values, max(high - zero, 1), uneven) if scale is None \
+            else np.array(scale)
+        flat = steps.reshape(-1) if steps.size > 1 else steps.reshape(())
+        zeros = np.full(flat.shape, zero, dtype=kind)
+        more = {"axis": 1} if flat.ndim else {}
+        codes = self.node("QuantizeLinear", x, flat, zeros, **more)
+        self.distance = self.run(self.s.nodes[-1])[1]
+        if bits < 8:
+            codes = self.node("Clip", codes, np.array(low, kind), np.array(high, kind))
+        result = self.node("DequantizeLinear", codes, flat, zeros, **more)
+        self.settle(result, steps)
+        return result
+
+    # Weights.
+
+    def weights(self, shape: Sequence[int], out_axis: int) -> str:
+        """Quantized weights."""
+        float_weights = self.rng.normal(0, 1, shape)
+        kind = self.pick("bipolar", "ternary", "quant", "quant", "quant", "quant")
+        per_channel = self.chance(0.3)
+        outputs = shape[out_axis]
+        spread = self.rng.uniform(0.3, 1.2, outputs if per_channel else 1)
+        where = [-1 if a == out_axis and per_channel else 1 for a in range(len(shape))]
+        if self.qcdq:
+            return self._linear_weights(float_weights, spread, out_axis, per_channel)
+        if per_channel:
+            self.tag("w_per_channel")
+        if kind == "bipolar":
+            self.tag("w_bipolar")
+            return self.node("BipolarQuant", float_weights, self.number(spread).reshape(where),
+                             domain=self.domain)
+        if self.chance(0.1):
+            self.tag("w_on_a_grid")
+            return self.constant(np.rint(float_weights * 3) / 4)
+        bits = 2 if kind == "ternary" else self.upto(8, 2)
+        steps = self.number(spread * 2 / 2**(bits - 1)).reshape(where if per_channel else ())
+        self.tag(f"w_{bits}")
+        return self.node("Quant", float_weights, steps, np.array(0.0), np.array(float(bits)),
+                         domain=self.domain, signed=1, rounding_mode="ROUND",
+                         narrow=1 if kind == "ternary" else int(self.chance(0.7)))
+
+    def _linear_weights(self, float_weights: Array, spread: Array, out_axis: int,
+                        per_channel: bool) -> str:
+        bits = self.upto(8, 2)
+        steps = self.number(spread * 2 / 2**(bits - 1)).reshape(-1 if per_channel else ())
+        more = {"axis": out_axis} if per_channel else {}
+        limits = -2**(bits - 1) + 1, 2**(bits - 1) - 1
+        if self.chance(0.5):  # codes in the file
+            codes = np.clip(np.rint(float_weights * 2**(bits - 1) / 2), *limits).astype(np.int8)
+            zeros = np.zeros(steps.shape, dtype=np.int8)
+            if not per_channel and self.chance(0.3):
+                self.tag("w_zero_point")
+                codes, zeros = (codes.astype(int) + 128).astype(np.uint8), np.array(128, np.uint8)
+            return self.node("DequantizeLinear", codes, steps, zeros, **more)
+        zeros = np.zeros(steps.shape, dtype=np.int8)
+        codes = self.node("QuantizeLinear", float_weights, steps, zeros, **more)
+        codes = self.node("Clip", codes, np.array(limits[0], np.int8),
+                          np.array(limits[1], np.int8))
+        return self.node("DequantizeLinear", codes, steps, zeros, **more)
+
+    def bias(self, outputs: int) -> str | None:
+        """No bias, a float one, or a quantized one."""
+        if self.chance(0.5):
+            return None
+        values = self.rng.normal(0, 1, outputs)
+        if self.qcdq and self.chance(0.5):
+            self.tag("bias_quantized")
+            codes = np.rint(values * 64).astype(np.int32)
+            return self.node("DequantizeLinear", codes, self.number(1 / 64), np.array(0, np.int32))
+        if self.qcdq or self.chance(0.5):
+            self.tag("bias_float")
+            return self.constant(self.number(np.abs(values) + 1e-3) * np.sign(values))
+        self.tag("bias_quantized")
+        bits = self.pick(6, 8, 16)
+        return self.node("Quant", values, self.number(4 / 2**bits), np.array(0.0),
+                         np.array(float(bits)), domain=self.domain, signed=1, narrow=0,
+                         rounding_mode="ROUND")
+
+    # Between a layer with weights and its quantizer.
+
+    def norm(self, x: str) -> str:
+        count = self.shape(x)[0]
+        kind = self.rng.random()
+        if kind < 0.35:
+            self.tag("bn")
+            gamma = self.rng.choice([-1.5, -0.7, 1e-6, 0.6, 1.0, 1.3], count)
+            spread = float(self.values(x).std()) + 0.1
+            parameters = (gamma, self.rng.normal(0, 0.5, count),
+                          self.rng.normal(0, spread / 2, count),
+                          spread**2 * self.rng.uniform(0.5, 2, count))
+            return self.node("BatchNormalization", x, *parameters,
+                             epsilon=float(self.pick(1e-5, 1e-3)))
+        if kind < 0.5:
+            self.tag("affine")
+            scale = self.rng.choice([-1, 1], count) * self.number(self.rng.uniform(0.5, 2, count))
+            x = self.node("Mul", x, self.per_channel(scale, x))
+            return self.node("Add", x, self.per_channel(self.rng.normal(0, 0.5, count), x))
+        if kind < 0.6:
+            self.tag("div")
+            return self.node("Div", x, self.number(self.rng.uniform(1, 4)))
+        return x
+
+    def activation(self, x: str) -> str:
+        """Functions that are taken of wide sums: they rise."""
+        op = self.pick("", "", "Relu", "Relu", "Relu6", "LeakyRelu", "PRelu", "Sigmoid", "Tanh",
+                       "HardSigmoid")
+        self.tag(*[op] * bool(op))
+        if not op:
+            return x
+        if op == "Relu6":
+            return self.node("Clip", x, np.array(0.0), np.array(6.0))
+        if op == "LeakyRelu":
+            return self.node(op, x, alpha=float(self.pick(0.01, 0.1, 0.125, 0.3)))
+        if op == "PRelu":
+            return self.node(op, x, self.slopes(x))
+        if op == "HardSigmoid":
+            return self.node(op, x, alpha=float(self.pick(0.2, 0.25, 1 / 6)), beta=0.5)
+        return self.node(op, x)
+
+    def slopes(self, x: str) -> Array:
+        count = self.shape(x)[0] if self.chance(0.7) else 1
+        return self.rng.uniform(0.02, 0.5, count).reshape(-1, *[1] * (len(self.shape(x)) - 1))
+
+    def finish(self, x: str, **quantizer) -> str:
+        """Normalization, activation, quantizer."""
+        return self.quantize(self.activation(self.norm(x)), **{"uneven": True} | quantizer)
+
+    # Layers with weights.
+
+    def even(self) -> bool:
+        """Whether the head has one step, or steps whose ratios are powers of two."""
+        step = self.s.steps.get(self.head)
+        return self.scales == "pow2" or step is not None and step.size == 1
+
+    def linear(self, x: str | None = None, outputs: int | None = None, same: bool = False) -> str:
+        """A layer with weights behind ``x`` (the head); ``same`` keeps height and width."""
+        x = x or self.head
+        if len(self.shape(x)) == 1:
+            return self.dense(x, outputs or self.upto(20, 2))
+        outputs = outputs or self.upto(8, 2)
+        if not same and self.chance(0.12):
+            return self.conv_transpose(x, outputs)
+        if self.chance(0.1):
+            return self.pixel_dense(x, outputs)
+        return self.conv(x, outputs, same)
+
+    def dense(self, x: str, outputs: int) -> str:
+        inputs = self.shape(x)[0]
+        self.s.macs += inputs * outputs
+        form = self.pick("MatMul", "MatMul_t", "Gemm", "Gemm_t")
+        self.tag(form)
+        if form == "MatMul":
+            y = self.node("MatMul", x, self.weights((inputs, outputs), 1))
+        elif form == "MatMul_t":
+            turned = self.node("Transpose", self.weights((outputs, inputs), 0), perm=[1, 0])
+            y = self.node("MatMul", x, turned)
+        else:
+            turned = form == "Gemm_t"
+            shape = (outputs, inputs) if turned else (inputs, outputs)
+            bias = self.bias(outputs)
+            return self.node("Gemm", x, self.weights(shape, int(not turned)),
+                             *[bias] * (bias is not None), transB=int(turned))
+        bias = self.bias(outputs)
+        return self.node("Add", y, bias) if bias else y
+
+    def pixel_dense(self, x: str, outputs: int) -> str:
+        """A matrix product of channels, in a layout with channels last."""
+        self.tag("pixel_matmul")
+        channels, *space = self.shape(x)
+        self.s.macs += prod(space) * channels * outputs
+        rank = len(space)
+        last = self.node("Transpose", x, perm=[0, *range(2, rank + 2), 1])
+        y = self.node("MatMul", last, self.weights((channels, outputs), 1))
+        return self.node("Transpose", y, perm=[0, rank + 1, *range(1, rank + 1)])
+
+    def conv(self, x: str, outputs: int, same: bool) -> str:
+        channels, *space = self.shape(x)
+        rank = len(space)
+        kernel = [self.pick(1, 2, 3, 3, 5) for _ in space]
+        if rank == 2 and self.chance(0.7):
+            kernel[1] = kernel[0]
+        dilation = [self.pick(1, 1, 1, 2) for _ in space]
+        if same:
+            kernel = [k - 1 + k % 2 for k in kernel]
+        extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
+        if same or self.chance(0.4):
+            pads = [(e - 1) // 2 for e in extent] + [e // 2 for e in extent]
+        elif self.chance(0.4):
+            self.tag("pads_unequal")
+            pads = [self.upto(k - 1, 0) for k in kernel * 2]
+        else:
+            pads = [0] * 2 * rank
+        stride = [1] * rank if same else [self.pick(1, 1, 2) for _ in space]
+        if any(e > n + pads[a] + pads[a + rank] for a, (e, n) in enumerate(zip(extent, space))):
+            raise _Unfit
+        groups = self.pick(1, 1, 1, *(g for g in range(2, channels + 1) if channels % g == 0))
+        if groups > 1:
+            outputs = max(outputs // groups, 1) * groups
+            self.tag("depthwise" if groups == channels else "grouped")
+        if len(set(kernel)) > 1:
+            self.tag("rectangular")
+        self.tag(*["dilation"] * (max(dilation) > 1), *["stride"] * (max(stride) > 1))
+        weights = self.weights((outputs, channels // groups, *kernel), 0)
+        bias = self.bias(outputs)
+        attributes: dict[str, Any] = {"kernel_shape": kernel, "group": groups}
+        if any(pads) or self.chance(0.5):
+            attributes["pads"] = pads
+        if max(stride) > 1 or self.chance(0.5):
+            attributes["strides"] = stride
+        if max(dilation) > 1 or self.chance(0.5):
+            attributes["dilations"] = dilation
+        y = self.node("Conv", x, weights, *[bias] * (bias is not None), **attributes)
+        self.s.macs += prod(self.shape(y)) * channels // groups * prod(kernel)
+        return y
+
+    def conv_transpose(self, x: str, outputs: int) -> str:
+        self.tag("conv_transpose")
+        channels, *space = self.shape(x)
+        rank = len(space)
+        kernel = [self.pick(2, 3, 4)] * rank
+        stride = [2] * rank
+        pads = [self.pick(0, 1) for _ in range(2 * rank)]
+        extra = [self.pick(0, 1) for _ in space]
+        groups = self.pick(1, 1, *[2] * (channels % 2 == 0))
+        outputs = max(outputs // groups, 1) * groups
+        if any(2 * (n - 1) + k + e <= pads[a] + pads[a + rank]
+               for a, (n, k, e) in enumerate(zip(space, kernel, extra))):
+            raise _Unfit
+        # One scale per output channel is no axis of these weights where there are groups.
+        weights = self.weights((channels, outputs // groups, *kernel), 1)
+        bias = self.bias(outputs)
+        y = self.node("ConvTranspose", x, weights, *[bias] * (bias is not None),
+                      kernel_shape=kernel, strides=stride, pads=pads, output_padding=extra,
+                      group=groups)
+        self.s.macs += prod(space) * channels * outputs // groups * prod(kernel)
+        return y
+
+    # Stages.
+
+    def layer(self) -> None:
+        self.head = self.finish(self.linear())
+
+    def requantize(self) -> None:
+        self.tag("requantize")
+        self.head = self.quantize(self.head, uneven=True)
+
+    def elementwise(self) -> None:
+        """A function of few bits, also one that falls and rises."""
+        x = self.head
+        op = self.pick("LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Gelu",
+                       "Silu", "Clip", "Abs", "Neg")
+        if op in ("HardSwish", "Gelu", "Silu", "Abs") and not self.even():
+            op = "Tanh"
+        self.tag(op)
+        if op == "LeakyRelu":
+            y = self.node(op, x, alpha=float(self.pick(-0.25, 0.1, 0.2)))
+        elif op == "PRelu":
+            y = self.node(op, x, self.slopes(x))
+        elif op == "HardSwish" and self.opset < 14:
+            y = self.node("Mul", x, self.node("HardSigmoid", x, alpha=1 / 6, beta=0.5))
+        elif op == "Gelu":
+            y = self.node("Erf", self.node("Div", x, np.array(sqrt(2))))
+            y = self.node("Mul", x, self.node("Add", y, np.array(1.0)))
+            y = self.node("Mul", y, np.array(0.5))
+        elif op == "Silu":
+            y = self.node("Mul", x, self.node("Sigmoid", x))
+        elif op == "Clip":
+            low, high = np.quantile(self.values(x), [0.1, 0.9]) + [0, 0.1]
+            y = self.node(op, x, np.array(low), np.array(high))
+        else:
+            y = self.node(op, x)
+        self.head = self.quantize(y)
+
+    def pooling(self) -> tuple[dict[str, Any], list[int]]:
+        """Attributes of a pooling of the head."""
+        space = self.shape()[1:]
+        if not space:
+            raise _Unfit
+        kernel = [min(self.upto(4), n) for n in space]
+        pads = [self.upto(k - 1, 0) if self.chance(0.4) else 0 for k in kernel * 2]
+        attributes: dict[str, Any] = {"kernel_shape": kernel,
+                                      "strides": [self.upto(3) for _ in space]}
+        if any(pads):
+            self.tag("pool_pads")
+            attributes["pads"] = pads
+        if self.chance(0.3):
+            self.tag("ceil_mode")
+            attributes["ceil_mode"] = 1
+        return attributes, kernel
+
+    def max_pool(self) -> None:
+        self.tag("max_pool")
+        x, (attributes, _) = self.head, self.pooling()
+        y = self.node("MaxPool", x, **attributes)
+        self.s.steps[y] = self.s.steps.get(x)
+        self.head = y
+
+    def average_pool(self) -> None:
+        self.tag("average_pool")
+        attributes, _ = self.pooling()
+        if self.chance(0.4):
+            self.tag("count_include_pad")
+            attributes["count_include_pad"] = 1
+        y = self.node("AveragePool", self.head, **attributes)
+        self.head = self.quantize(y, uneven=True)
+
+    def trunc(self) -> None:
+        """An average of four, cut off: how Brevitas exports it."""
+        step, space = self.s.steps.get(self.head), self.shape()[1:]
+        if self.qcdq or step is None or step.size > 1 or not space or min(space) < 2:
+            raise _Unfit
+        values = self.values(self.head) / step
+        if not np.array_equal(values, np.rint(values)):
+            raise _Unfit
+        self.tag(f"trunc_v{self.trunc_version}")
+        rank = len(space)
+        sums = self.node("Mul", self.node("AveragePool", self.head, kernel_shape=[2] * rank,
+                                          strides=[2] * rank), np.array(2.0**rank))
+        bits = max(int(np.abs(values).max()).bit_length() + 1, 2)
+        more = [step * 2**rank] if self.trunc_version == 2 else []
+        y = self.node("Trunc", sums, step, np.array(0.0), np.array(float(bits + rank)), *more,
+                      np.array(float(bits)), domain=self.domain,
+                      rounding_mode=self.pick("FLOOR", "ROUND", "CEIL"))
+        self.s.steps[y] = step * 2**rank if more else step
+        self.s.quantizers.append(y)
+        self.head = y
+
+    def upsample(self) -> None:
+        self.tag("resize")
+        x, space = self.head, self.shape()[1:]
+        if not space:
+            raise _Unfit
+        factor = [self.upto(2) for _ in space]
+        if self.chance(0.5):
+            inputs: list[Array | None] = [np.zeros(0), np.array([1.0, 1.0, *factor])]
+        else:
+            sizes = np.array([1, self.channels, *(n * f for n, f in zip(space, factor))])
+            inputs = [np.zeros(0), None, sizes]
+        y = self.node("Resize", x, *inputs, mode="nearest", nearest_mode="floor",
+                      coordinate_transformation_mode="asymmetric")
+        self.s.steps[y] = self.s.steps.get(x)
+        self.head = y
+
+    def rearrange(self) -> None:
+        """Elements of the head in another place, or fewer of them."""
+        space = self.shape()[1:]
+        if len(space) == 2:
+            kind = self.pick(self.depth_to_space, self.space_to_depth, self.crop, self.shuffle,
+                             self.gather, self.split, self.padded)
+        elif space:
+            kind = self.pick(self.crop, self.shuffle, self.gather, self.split)
+        else:
+            kind = self.pick(self.gather, self.split)
+        step = self.s.steps.get(self.head)
+        if step is None or step.size > 1:
+            raise _Unfit
+        y = kind()
+        self.s.steps[y] = step
+        self.tag(kind.__name__)
+        self.head = y
+
+    def depth_to_space(self) -> str:
+        if self.channels % 4:
+            raise _Unfit
+        return self.node("DepthToSpace", self.head, blocksize=2, mode=self.pick("DCR", "CRD"))
+
+    def space_to_depth(self) -> str:
+        if self.shape()[1] % 2 or self.shape()[2] % 2:
+            raise _Unfit
+        return self.node("SpaceToDepth", self.head, blocksize=2)
+
+    def crop(self) -> str:
+        axes = sorted(self.rng.choice(len(self.shape()), self.upto(2), replace=False).tolist())
+        sizes = [self.shape()[a] for a in axes]
+        starts = [self.upto(n // 3, 0) for n in sizes]
+        ends = [self.pick(n, n - self.upto(n // 3, 0), 2**31) for n in sizes]
+        steps = [1 if a == 0 else self.pick(1, 1, 2) for a in axes]
+        return self.node("Slice", self.head, *(np.array(v) for v in (
+            starts, ends, [a + 1 for a in axes], steps)))
+
+    def shuffle(self) -> str:
+        """Channels of two groups in turn: Reshape, Transpose, Reshape."""
+        channels, *space = self.shape()
+        if channels % 2:
+            raise _Unfit
+        rank = len(space)
+        apart = self.node("Reshape", self.head, np.array([1, 2, channels // 2, *space]))
+        turned = self.node("Transpose", apart, perm=[0, 2, 1, *range(3, 3 + rank)])
+        return self.node("Reshape", turned, np.array([1, channels, *space]))
+
+    def gather(self) -> str:
+        indices = self.rng.permutation(self.channels)[:self.upto(self.channels)]
+        return self.node("Gather", self.head, indices, axis=1)
+
+    def split(self) -> str:
+        """Channels split, both parts used: swapped, or added."""
+        channels = self.channels
+        if channels < 2:
+            raise _Unfit
+        if channels % 2 == 0 and self.chance(0.5):
+            a, b = self.node("Split", self.head, outputs=2, axis=1)
+            if self.chance(0.5):
+                return self.quantize(self.node("Add", a, b))
+        else:
+            cut = self.upto(channels - 1)
+            a, b = self.node("Split", self.head, np.array([cut, channels - cut]), outputs=2,
+                             axis=1)
+        return self.node("Concat", b, a, axis=1)
+
+    def padded(self) -> str:
+        sides = [0, 0, *(self.upto(2, 0) for _ in range(2))]
+        other = [0, 0, *(self.upto(2, 0) for _ in range(2))]
+        return self.node("Pad", self.head, np.array([*sides, *other]), np.array(0.0))
+
+    def residual(self) -> None:
+        """A layer beside the head, added to it."""
+        x, step = self.head, self.s.steps.get(self.head)
+        equal = step is not None and step.size == 1 and self.chance(0.5)
+        branch = self.linear(x, self.channels, same=True)
+        if self.shape(branch) != self.shape(x):
+            raise _Unfit
+        beside = self.quantize(self.norm(branch), scale=float(step)) if equal \
+            else self.finish(branch, uneven=False)
+        self.tag("add_equal_scales" if equal else "add_unequal_scales")
+        y = self.node(self.pick("Add", "Add", "Add", "Sub"), *self.either(beside, x))
+        self.head = self.quantize(self.activation(y), uneven=True)
+
+    def either(self, a: str, b: str) -> tuple[str, str]:
+        return (a, b) if self.chance(0.5) else (b, a)
+
+    def concat(self) -> None:
+        """Two layers side by side, or one beside the head."""
+        x, step = self.head, self.s.steps.get(self.head)
+        equal = step is not None and step.size == 1 and self.chance(0.5)
+        given: dict[str, Any] = {"scale": float(step)} if equal else {"uneven": False}
+        ends = [self.quantize(self.norm(self.linear(x, same=True)), **given)]
+        ends.append(x if self.chance(0.5)
+                    else self.quantize(self.norm(self.linear(x, same=True)), **given))
+        if self.shape(ends[0])[1:] != self.shape(ends[1])[1:]:
+            raise _Unfit
+        self.tag("concat_equal_scales" if equal else "concat_unequal_scales")
+        y = self.node("Concat", *self.either(*ends), axis=1)
+        if equal:
+            self.s.steps[y] = step
+            self.head = y
+        else:
+            self.head = self.quantize(y, uneven=True)
+
+    def dense_of_all(self) -> None:
+        """The whole image as a vector, and a dense layer."""
+        self.head = self.finish(self.dense(self.vector(), self.upto(16, 2)))
+
+    def vector(self) -> str:
+        """The head as a vector: pooled, or flattened in one of the ways that exporters have."""
+        x = self.head
+        if len(self.shape()) == 1:
+            return x
+        rank = len(self.shape()) - 1
+        axes = list(range(2, 2 + rank))
+        form = self.pick("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "Flatten", "Reshape",
+                         "Chain", "Turned")
+        self.tag(form)
+        if form == "ReduceMean":
+            x = self.node(form, x, axes=axes, keepdims=self.pick(0, 1))
+            x = self.quantize(x)
+        elif form.startswith("Global"):
+            x = self.node(form, x)
+            x = self.quantize(x) if form == "GlobalAveragePool" else x
+            if self.chance(0.3):
+                return self.node("Squeeze", x, np.array(axes))
+        if len(self.shape(x)) == 1:
+            return x
+        if form == "Turned":
+            x = self.node("Transpose", x, perm=[0, *axes, 1])
+        if form == "Chain":
+            first = self.node("Gather", self.node("Shape", x), np.array(0), axis=0)
+            rows = self.node("Unsqueeze", first, np.array([0]))
+            return self.node("Reshape", x, self.node("Concat", rows, np.array([-1]), axis=0))
+        if form == "Flatten" or self.chance(0.3):
+            return self.node("Flatten", x, axis=1)
+        return self.node("Reshape", x, np.array(self.pick([1, -1], [0, -1])))
+
+    # The whole.
+
+    def write(self) -> QonnxNetwork:
+        while True:
+            self.s = _State([], {}, {}, {}, [], {self.kind, f"scales_{self.scales}"}
+                            | ({"qcdq"} if self.qcdq else set()), "", 0)
+            try:
+                self.open()
+                for _ in range(self.upto(5, 2)):
+                    self.attempt(self.stage)
+                output, tail = self.close()
+                return self.network(output, tail)
+            except _Unfit:
+                continue
+
+    def attempt(self, stage: Callable[[], None]) -> None:
+        """One stage; what does not fit is taken back and drawn anew."""
+        for _ in range(20):
+            before = self.s.copy()
+            try:
+                stage()
+                return
+            except _Unfit:
+                self.s = before
+        raise _Unfit
+
+    def stage(self) -> None:
+        if not self.even():
+            self.pick(self.requantize, self.max_pool, self.elementwise)()
+            return
+        vector = len(self.shape()) == 1
+        stages: list[Callable[[], None]] = [self.layer] * 5
+        stages += [self.residual, self.concat, self.elementwise, self.rearrange, self.requantize]
+        if not vector:
+            stages += [self.max_pool, self.average_pool, self.trunc, self.upsample,
+                       self.rearrange, self.rearrange]
+        self.pick(*stages)()
+
+    def open(self) -> None:
+        """The input, what a data set's normalization leaves of it, its quantizer."""
+        sizes = {"mlp": [self.upto(40, 3)], "line": [self.upto(6), self.upto(2 * self.side, 5)],
+                 "cnn": [self.upto(4), self.upto(self.side, 4), self.upto(self.side, 4)]}[self.kind]
+        self.center, self.spread = self.pick((0.0, 1.0), (0.5, 0.3), (120.0, 50.0))
+        self.step, self.input_type = 0.0, None
+        if self.chance(0.08):
+            self.center, self.spread, self.step = 0.0, 0.7, 2.0**-5
+            self.input_type = "INT8:0.03125"
+            self.tag("input_type")
+        self.input = self.pick("global_in", "input", "0")
+        x = _inputs(self.rng, (FRAMES, *sizes), self.center, self.spread, self.step)
+        self.s.frames[self.input] = [v[None].astype(np.float64) for v in x]
+        if self.input_type:
+            self.s.steps[self.input] = np.array(self.step)
+            self.head = self.input
+            return
+        head = self.input
+        if self.center > 1 or self.chance(0.3):
+            self.tag("input_affine")
+            head = self.normalized(head)
+        self.head = self.quantize(head, bits=self.pick(8, 8, 8, 4, 2), uneven=False)
+
+    def normalized(self, x: str) -> str:
+        """Mean taken away, divided by the deviation, in one of the orders that exist."""
+        form = self.rng.random()
+        if form < 0.3:
+            x = self.node("Sub", x, np.array(self.center))
+            return self.node("Div", x, np.array(self.spread))
+        if form < 0.5:
+            count = self.shape(x)[0]
+            mean = self.per_channel(self.rng.normal(self.center, self.spread / 4, count), x)
+            x = self.node("Sub", x, mean)
+            return self.node("Mul", x, np.array(1 / self.spread))
+        if form < 0.7:
+            return self.node("Div", x, np.array(self.center + 2 * self.spread))
+        x = self.node("Mul", x, np.array(2 / self.spread))
+        return self.node("Add", x, np.array(-2 * self.center / self.spread))
+
+    def close(self) -> tuple[str, tuple[str, ...]]:
+        """The last layer and what comes behind it: the scores, and operators for the host."""
+        if not self.even():
+            self.attempt(self.requantize)
+        whole = len(self.shape()) > 1 and self.chance(0.25)
+        if whole:
+            self.tag("output_map")
+            y = self.linear(outputs=self.upto(4))
+        else:
+            y = self.dense(self.vector(), self.upto(10, 2))
+        if self.s.macs > MOST_MACS or prod(self.shape(y)) > self.most_values:
+            raise _Unfit
+        end = self.pick("", "affine", "affine", "quant", "Softmax", "ArgMax", "TopK", "Sigmoid")
+        self.tag(f"end_{end}" if end else "end_sums")
+        if self.chance(0.3) or end == "affine":
+            scale = self.number(self.rng.uniform(0.3, 3)) * self.pick(-1, 1, 1)
+            y = self.node("Mul", y, scale)
+            if end == "affine" and self.chance(0.7):
+                count = self.pick(1, self.shape(y)[0])
+                y = self.node("Add", y, self.per_channel(self.rng.normal(0, 1, count), y))
+        if end == "quant":
+            return self.quantize(y, bits=8), ()
+        axis = 1 if whole or self.chance(0.5) else -1
+        if end in ("ArgMax", "TopK"):
+            if self.scales != "pow2":  # scores of a channel and its bias have no common step
+                y = self.quantize(y, bits=8)
+            if end == "ArgMax":
+                return self.node("ArgMax", y, axis=axis, keepdims=self.pick(0, 1)), ()
+            return self.node("TopK", y, np.array([1]), outputs=2, axis=axis)[1], ()
+        if end == "Softmax":
+            self.node("Softmax", y, axis=axis)
+            return y, ("Softmax",)
+        if end == "Sigmoid":
+            self.node("Sigmoid", y)
+            return y, ("Sigmoid",)
+        return y, ()
+
+    def network(self, scores: str, tail: tuple[str, ...]) -> QonnxNetwork:
+        s = self.s
+        output = s.nodes[-1].output[-1]
+        kinds = {name: frames[0] for name, frames in s.frames.items()}
+        infos = {name: helper.make_tensor_value_info(name, _element_type(array), array.shape)
+                 for name, array in kinds.items() if name not in s.constants}
+        graph = helper.make_graph(
+            s.nodes, f"random{self.seed}", [infos.pop(self.input)], [infos.pop(output)],
+            [numpy_helper.from_array(array, name) for name, array in s.constants.items()],
+            value_info=list(infos.values()))
+        imports = [helper.make_opsetid("", self.opset)]
+        if self.trunc_version == 2 or self.chance(0.6):
+            imports.append(helper.make_opsetid(self.domain, self.trunc_version))
+        model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+        quantizers = tuple(name for name in s.quantizers if len(s.frames[name]) > 1)
+        return QonnxNetwork(self.seed, model, self.shape(self.input), frozenset(s.tags), scores,
+                            tail, quantizers, self.input_type, self.center, self.spread,
+                            self.step)
+
+
+def _element_type(array: Array) -> int:
+    kind = np.dtype(np.float32) if array.dtype == np.float64 else array.dtype
+    return helper.np_dtype_to_tensor_dtype(kind)
