@@ -24,6 +24,7 @@ from .folding import (
 )
 from .graph import Graph
 from .hardware import HwGraph
+from .host import host_work
 from .lower import Plan, build_hardware, plan_layers
 from .model import Model
 from .passes import run_pipeline
@@ -196,7 +197,8 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
     (folder / "fold.json").write_text(json.dumps({"layers": folding}, indent=1) + "\n")
     write_constraints(folder, design, target.board)
     report = new_report(design, target.board, folding=folding,
-                        shapes={p.name: p.output.shape for p in built.plans})
+                        shapes={p.name: p.output.shape for p in built.plans},
+                        host=host_work(graph))
     write_report(folder, report)
     return report
 

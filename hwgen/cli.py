@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from io import StringIO
 from math import isfinite
 from pathlib import Path
@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from . import __version__
+from .accuracy import load_labels, top1
 from .boards import list_boards, load_board, parse_budget
 from .build import DEFAULT_SHARE, Target, build, check_folder
 from .design import Design
@@ -28,6 +29,7 @@ from .errors import HwgenError
 from .files import check_writable, save_array
 from .golden import golden_of_integers, load_input, model_output
 from .graph import Graph
+from .host import host_lines, host_work
 from .model import Model, load_model
 from .passes import run_pipeline
 from .report import load_report, render, update_report
@@ -128,6 +130,18 @@ def _json_option(function: Callable) -> Callable:
                         help="Print the result as JSON.")(function)
 
 
+def _input_type_option(function: Callable) -> Callable:
+    return click.option("--input-type", metavar="TYPE[:SCALE]",
+                        help="How the host quantizes the input of an ONNX network that does not "
+                        "quantize it itself, e.g. INT16:0.0009765625.")(function)
+
+
+def _labels_option(function: Callable) -> Callable:
+    return click.option("--labels", "labels_file", type=click.Path(path_type=Path),
+                        metavar="FILE.npy", help="One class per frame: print top-1 accuracy.",
+                        )(function)
+
+
 def _array_options(function: Callable) -> Callable:
     for option in (
             click.option("--raw", is_flag=True, help="Arrays hold integers, not real values."),
@@ -151,21 +165,52 @@ def _stall_options(default: float) -> Callable:
 
 @cli.command("check")
 @_model_argument
+@_input_type_option
 @_json_option
-def check_command(model: Path, as_json: bool) -> None:
+def check_command(model: Path, input_type: str | None, as_json: bool) -> None:
     """Validate MODEL; list every problem, or the layers."""
-    loaded = _load(model)
-    graph = loaded.to_graph()
+    _show_layers(_load(model, input_type).to_graph(), as_json)
+
+
+@cli.command("import")
+@_model_argument
+@click.option("-o", "--output", "output_file", type=click.Path(path_type=Path), metavar="FILE.json",
+              help="Description to write, its arrays beside it.  [default: MODEL's name, here]")
+@_input_type_option
+@_json_option
+def import_command(model: Path, output_file: Path | None, input_type: str | None,
+                   as_json: bool) -> None:
+    """Turn an ONNX file (QONNX, QCDQ) into a model description."""
+    if model.suffix != ".onnx":
+        raise click.UsageError(f"{model}: is no .onnx file; only those are imported")
+    target = output_file or Path(f"{model.stem}.json")
+    if target.suffix != ".json":
+        raise click.UsageError(f"--output {target}: must end in .json")
+    for file in (target, target.with_suffix(".npz")):
+        check_writable(file)
+    with _progress("importing"):
+        loaded = _load(model, input_type)
+        graph = loaded.to_graph()
+    run_pipeline(graph)  # says what can't be made exact, before anything is written
+    loaded.save_file(target)
+    _show_layers(graph, as_json)
+    print(f"hwgen: the description is in {target}", file=sys.stderr)
+
+
+def _show_layers(graph: Graph, as_json: bool) -> None:
     run_pipeline(graph)  # says what can't be made exact
     rows = layer_rows(graph)
     if as_json:
         _print_json(rows)
-    else:
-        _print(layer_table(graph.name, rows))
+        return
+    _print(layer_table(graph.name, rows))
+    for line in host_lines(host_work(graph)):
+        print(line)
 
 
 @cli.command("build")
 @_model_argument
+@_input_type_option
 @click.option("--board", default="zybo-z7010", metavar="BOARD",
               help="Board name (see `hwgen boards`) or YAML file.")
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("build"),
@@ -185,9 +230,9 @@ def check_command(model: Path, as_json: bool) -> None:
 @click.option("--synth", "with_synth", is_flag=True, help="Then synthesize.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what takes which time.")
 @_json_option
-def build_command(model: Path, board: str, folder: Path, fps: float | None, max_fps: bool,
-                  fold: Path | None, clock_mhz: float | None, budget: str | None,
-                  verify_frames: int | None, with_synth: bool, verbose: bool,
+def build_command(model: Path, input_type: str | None, board: str, folder: Path,
+                  fps: float | None, max_fps: bool, fold: Path | None,
+                  clock_mhz: float | None, budget: str | None, verify_frames: int | None, with_synth: bool, verbose: bool,
                   as_json: bool) -> None:
     """Turn MODEL into Verilog, constraints, tool scripts, test bench and report.
 
@@ -219,7 +264,7 @@ def build_command(model: Path, board: str, folder: Path, fps: float | None, max_
 
     with _progress("building", quiet=verbose):
         begun = perf_counter()
-        loaded = _load(model)
+        loaded = _load(model, input_type)
         on_step("reading the model", perf_counter() - begun)
         try:
             report = build(loaded, target, folder, on_step)
@@ -236,28 +281,39 @@ def build_command(model: Path, board: str, folder: Path, fps: float | None, max_
 
 @cli.command("golden")
 @_model_argument
+@_input_type_option
 @_array_options
+@_labels_option
 @click.option("--layer", metavar="NAME", help="Give an inner tensor instead of the output.")
-def golden_command(model: Path, input_file: Path, output_file: Path, raw: bool,
-                   layer: str | None) -> None:
+def golden_command(model: Path, input_type: str | None, input_file: Path, output_file: Path,
+                   raw: bool, labels_file: Path | None, layer: str | None) -> None:
     """Run the golden model of MODEL."""
+    if labels_file is not None and layer is not None:
+        raise click.UsageError("--labels and --layer exclude each other")
     check_writable(output_file)
-    graph = _load(model).to_graph()
+    graph = _load(model, input_type).to_graph()
     codes = load_input(graph, input_file, raw)
+    labels = None if labels_file is None else load_labels(labels_file, len(codes))
     with _progress("running the golden model"):
         result = golden_of_integers(graph, codes, raw, layer)
+        scores = None if labels is None else \
+            golden_of_integers(replace(graph, output_form=None), codes, True)
     save_array(output_file, result)
+    if scores is not None and labels is not None:
+        print(_accuracy_line(top1(graph, scores.reshape(len(codes), 1, 1, -1), labels)))
 
 
 @cli.command("simulate")
 @_folder_argument
 @_array_options
+@_labels_option
 @_stall_options(0.0)
 @click.option("--wave", type=click.Path(path_type=Path), metavar="FILE.fst",
               help="Write the waves of all signals.")
 @_json_option
-def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: bool, stall: float,
-                     seed: int, wave: Path | None, as_json: bool) -> None:
+def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: bool,
+                     labels_file: Path | None, stall: float, seed: int, wave: Path | None,
+                     as_json: bool) -> None:
     """Run frames through the Verilog in DIR, in Verilator.
 
     Clocks per frame are those between the last two frames; latency is from the first input beat
@@ -268,14 +324,19 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
         check_writable(wave)
     graph = _built_graph(folder)
     x = _frames(graph, input_file, raw)
+    labels = None if labels_file is None else load_labels(labels_file, len(x))
     with _progress("simulating") as on_progress:
         result = simulate(folder, x, stall=stall, seed=seed, wave=wave, on_progress=on_progress)
     save_array(output_file, model_output(graph, result.outputs, raw))
-    values = {"frames": len(x), "stall": stall, "seed": seed,
-              "frame_interval_cycles": result.frame_interval_cycles,
-              "latency_cycles": result.latency_cycles, "total_cycles": result.total_cycles}
+    values: dict[str, Any] = {
+        "frames": len(x), "stall": stall, "seed": seed,
+        "frame_interval_cycles": result.frame_interval_cycles,
+        "latency_cycles": result.latency_cycles, "total_cycles": result.total_cycles}
     if stall == 0:
         update_report(folder, "sim", values)
+    if labels is not None:
+        values["accuracy"] = top1(graph, result.outputs, labels)
+        update_report(folder, "accuracy", values["accuracy"])
     if as_json:
         _print_json(values)
         return
@@ -285,6 +346,12 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
     print(f"{len(x)} frames in {result.total_cycles:,} clocks")
     print(f"clocks per frame {clocks:,}{rate}" if clocks else "clocks per frame: needs two frames")
     print(f"latency {result.latency_cycles:,} clocks")
+    if labels is not None:
+        print(_accuracy_line(values["accuracy"]))
+
+
+def _accuracy_line(found: dict[str, Any]) -> str:
+    return f"top-1 accuracy {found['top1']:.2%}, {found['correct']} of {found['frames']} frames"
 
 
 @cli.command("verify")
@@ -357,10 +424,14 @@ def boards_command(as_json: bool) -> None:
     _print(table)
 
 
-def _load(path: Path) -> Model:
+def _load(path: Path, input_type: str | None = None) -> Model:
     if path.suffix == ".onnx":
-        raise HwgenError(f"{path}: ONNX files can't be read yet; describe the network in JSON "
-                         "(docs/model-format.md)")
+        from .onnx_import import import_onnx  # ONNX takes long to load
+
+        return import_onnx(path, input_type)
+    if input_type is not None:
+        raise click.UsageError("--input-type is for .onnx files; a description states its input's "
+                               "type itself")
     return load_model(path)
 
 

@@ -345,8 +345,8 @@ class Requantize(Op):
         bits = max(bits, int(np.abs(self.offset).max()).bit_length()) + 1
         if bits > 62 or self.shift.max() > 62:  # the product, or its rounding, leaves int64
             x = x.astype(object)
-        x = round_shift(x * self.multiplier + self.offset, self.shift, self.rounding) + self.zero_point
-        return np.clip(x, self.out_type.low, self.out_type.high).astype(np.int64)
+        x = round_shift(x * self.multiplier + self.offset, self.shift, self.rounding)
+        return np.clip(x + self.zero_point, self.out_type.low, self.out_type.high).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

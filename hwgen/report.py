@@ -16,6 +16,7 @@ from rich.table import Table
 from .boards import Board
 from .design import Design
 from .errors import ToolError
+from .host import host_lines
 from .resources import Resources
 
 __all__ = ["SECTIONS", "new_report", "load_report", "update_report", "write_report", "render"]
@@ -23,7 +24,7 @@ __all__ = ["SECTIONS", "new_report", "load_report", "update_report", "write_repo
 FILE_NAME = "report.json"
 FORMAT, VERSION = "hwgen-report", 1
 
-SECTIONS = ("synth", "sim", "verify", "pnr", "power")
+SECTIONS = ("synth", "sim", "verify", "accuracy", "pnr", "power")
 """What later commands add to a report."""
 
 _NAMES = {"lut": "LUT", "lutram": "  of which LUTRAM", "ff": "FF", "bram36": "BRAM36", "dsp": "DSP"}
@@ -31,7 +32,8 @@ _NAMES = {"lut": "LUT", "lutram": "  of which LUTRAM", "ff": "FF", "bram36": "BR
 
 def new_report(design: Design, board: Board, *,
                folding: Mapping[str, Mapping[str, int]] | None = None,
-               shapes: Mapping[str, Sequence[int]] | None = None) -> dict[str, Any]:
+               shapes: Mapping[str, Sequence[int]] | None = None,
+               host: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
     """The report of a design as built.
 
     Parameters
@@ -44,6 +46,8 @@ def new_report(design: Design, board: Board, *,
         By layer: its parallelism, as ``{"pe": 2, "simd": 9}``.
     shapes
         By layer: output height, width and channels, for layers without a tap in the design.
+    host
+        What the host does in front of the input and behind the output.
     """
     known = {tap.layer: list(tap.stream.shape) for tap in design.taps}
     known |= {layer: list(shape) for layer, shape in (shapes or {}).items()}
@@ -70,6 +74,7 @@ def new_report(design: Design, board: Board, *,
         "latency_cycles": design.latency_cycles, "layers": list(layers.values()),
         "estimate": sum((block.estimate for block in design.blocks), Resources()).as_dict(),
         "available": board.limits.as_dict(),
+        "host": dict(host or {"input": [], "output": []}),
     }
 
 
@@ -116,7 +121,13 @@ def update_report(folder: Path | str, section: str, value: Mapping[str, Any]) ->
 
 def render(report: Mapping[str, Any]) -> Group:
     """The report as tables for a terminal: speed, layers and resources."""
-    return Group(_speed(report), _layers(report), _resources(report))
+    parts: list[Any] = [_speed(report), _layers(report), _resources(report)]
+    accuracy = report.get("accuracy")
+    notes = list(host_lines(report.get("host", {})))
+    if accuracy:
+        notes.append(f"top-1 accuracy {accuracy['top1']:.2%}, {accuracy['correct']} of "
+                     f"{accuracy['frames']} frames")
+    return Group(*parts, *(["", *notes] if notes else []))
 
 
 def _table(title: str) -> Table:

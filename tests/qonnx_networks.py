@@ -99,11 +99,12 @@ class _State:
     quantizers: list[str]
     tags: set[str]
     head: str
-    macs: int
+    macs: int = 0
+    inside: bool = False  # whether a layer with weights or a pooling stands behind the input
 
     def copy(self) -> "_State":
         return _State(list(self.nodes), dict(self.constants), dict(self.frames), dict(self.steps),
-                      list(self.quantizers), set(self.tags), self.head, self.macs)
+                      list(self.quantizers), set(self.tags), self.head, self.macs, self.inside)
 
 
 class _Writer:
@@ -118,12 +119,15 @@ class _Writer:
                                 "finn.custom_op.general")
         self.qcdq = self.chance(0.2)
         self.scales = self.pick("pow2", "short", "short", "float32")
+        self.distance = np.inf  # of the last node from its nearest boundary
         self.opset = self.pick(13, 14, 16, 17)
         self.trunc_version = self.pick(1, 2)
         self.naming = self.pick("plain", "torch", "digits")
-        self.s = _State([], {}, {}, {}, [], {self.kind, f"scales_{self.scales}"}, "", 0)
-        if self.qcdq:
-            self.s.tags.add("qcdq")
+        self.s = self.blank()
+
+    def blank(self) -> _State:
+        tags = {self.kind, f"scales_{self.scales}", "qcdq" if self.qcdq else "qonnx"}
+        return _State([], {}, {}, {}, [], tags, "")
 
     # Choices.
 
@@ -199,20 +203,21 @@ class _Writer:
         made = [self.name(op) + (f"_{n}" if n else "") for n in range(outputs)]
         proto = helper.make_node(op, names, made, name=f"{op}_{len(self.s.nodes)}", domain=domain,
                                  **attributes)
-        frames, _ = self.run(proto)
+        frames, self.distance = self.run(proto)
         self.s.nodes.append(proto)
         self.s.frames.update(zip(made, frames))
         return made[0] if outputs == 1 else made
 
     def run(self, proto: onnx.NodeProto) -> tuple[list[list[Array]], float]:
-        """A node's outputs for every vector (once, of constants), and its nearest boundary."""
+        """A node's outputs for every vector (once, of constants), and the distance from its
+        nearest boundary."""
         read = [self.s.frames[name] if name else [None] for name in proto.input]
         count = max((len(r) for r in read), default=1)
         results, distances = [], []
         for n in range(count):
-            outputs, distance = evaluate_node(proto, [r[n] if len(r) > 1 else r[0] for r in read])
+            outputs, margin = evaluate_node(proto, [r[n] if len(r) > 1 else r[0] for r in read])
             results.append(outputs)
-            distances.append(distance)
+            distances.append(margin.distance if margin else np.inf)
         return [list(frames) for frames in zip(*results)], min(distances)
 
     # Quantizers.
@@ -259,14 +264,12 @@ class _Writer:
         result = self.node("Quant", x, steps, np.array(zero, kind), np.array(bits, kind),
                            domain=self.domain, signed=int(signed), narrow=narrow,
                            rounding_mode=rounding)
-        self.settle(result, steps)
-        return result
+        return self.settle(result, steps)
 
-    def settle(self, name: str, steps: Any) -> None:
-        """Note the step of a quantized tensor and how near its values were to a boundary."""
+    def settle(self, name: str, steps: Any) -> str:
+        """Note the step of a quantized tensor."""
         self.s.steps[name] = np.asarray(steps, dtype=np.float64)
-        self.distance = self.run(self.s.nodes[-1])[1] if self.s.nodes[-1].op_type in (
-            "Quant", "BipolarQuant", "MultiThreshold", "Trunc") else self.distance
+        return name
 
     def step_for(self, x: str, values: Array, top: int, uneven: bool) -> Array:
         """A step with which most values lie within ``top`` codes."""
@@ -287,8 +290,7 @@ class _Writer:
                                domain=self.domain, rounding_mode="ROUND")
         else:
             result = self.node("BipolarQuant", x, scale, domain=self.domain)
-        self.settle(result, scale)
-        return result
+        return self.settle(result, scale)
 
     def _levels(self, x: str, values: Array, bits: int, uneven: bool) -> str:
         self.tag("multithreshold")
@@ -309,8 +311,7 @@ class _Writer:
         result = self.node("MultiThreshold", x, levels, domain=self.domain, out_scale=scale,
                            out_bias=bias, out_dtype=f"UINT{max(count.bit_length(), 1)}",
                            data_layout=layout)
-        self.settle(result, scale)
-        return result
+        return self.settle(result, scale)
 
     def _linear(self, x: str, values: Array, bits: int, scale: float | None, signed: bool,
                 uneven: bool) -> str:
@@ -328,12 +329,12 @@ class _Writer:
         zeros = np.full(flat.shape, zero, dtype=kind)
         more = {"axis": 1} if flat.ndim else {}
         codes = self.node("QuantizeLinear", x, flat, zeros, **more)
-        self.distance = self.run(self.s.nodes[-1])[1]
+        distance = self.distance
         if bits < 8:
             codes = self.node("Clip", codes, np.array(low, kind), np.array(high, kind))
         result = self.node("DequantizeLinear", codes, flat, zeros, **more)
-        self.settle(result, steps)
-        return result
+        self.distance = distance
+        return self.settle(result, steps)
 
     # Weights.
 
@@ -459,6 +460,7 @@ class _Writer:
     def linear(self, x: str | None = None, outputs: int | None = None, same: bool = False) -> str:
         """A layer with weights behind ``x`` (the head); ``same`` keeps height and width."""
         x = x or self.head
+        self.s.inside = True
         if len(self.shape(x)) == 1:
             return self.dense(x, outputs or self.upto(20, 2))
         outputs = outputs or self.upto(8, 2)
@@ -595,8 +597,9 @@ class _Writer:
             y = self.node(op, x)
         self.head = self.quantize(y)
 
-    def pooling(self) -> tuple[dict[str, Any], list[int]]:
+    def pooling(self) -> dict[str, Any]:
         """Attributes of a pooling of the head."""
+        self.s.inside = True
         space = self.shape()[1:]
         if not space:
             raise _Unfit
@@ -610,18 +613,18 @@ class _Writer:
         if self.chance(0.3):
             self.tag("ceil_mode")
             attributes["ceil_mode"] = 1
-        return attributes, kernel
+        return attributes
 
     def max_pool(self) -> None:
         self.tag("max_pool")
-        x, (attributes, _) = self.head, self.pooling()
-        y = self.node("MaxPool", x, **attributes)
+        x = self.head
+        y = self.node("MaxPool", x, **self.pooling())
         self.s.steps[y] = self.s.steps.get(x)
         self.head = y
 
     def average_pool(self) -> None:
         self.tag("average_pool")
-        attributes, _ = self.pooling()
+        attributes = self.pooling()
         if self.chance(0.4):
             self.tag("count_include_pad")
             attributes["count_include_pad"] = 1
@@ -641,10 +644,11 @@ class _Writer:
         sums = self.node("Mul", self.node("AveragePool", self.head, kernel_shape=[2] * rank,
                                           strides=[2] * rank), np.array(2.0**rank))
         bits = max(int(np.abs(values).max()).bit_length() + 1, 2)
+        stated = {"signed": 1, "narrow": 0} if self.trunc_version == 2 and self.chance(0.5) else {}
         more = [step * 2**rank] if self.trunc_version == 2 else []
         y = self.node("Trunc", sums, step, np.array(0.0), np.array(float(bits + rank)), *more,
                       np.array(float(bits)), domain=self.domain,
-                      rounding_mode=self.pick("FLOOR", "ROUND", "CEIL"))
+                      rounding_mode=self.pick("FLOOR", "ROUND", "CEIL"), **stated)
         self.s.steps[y] = step * 2**rank if more else step
         self.s.quantizers.append(y)
         self.head = y
@@ -667,6 +671,8 @@ class _Writer:
 
     def rearrange(self) -> None:
         """Elements of the head in another place, or fewer of them."""
+        if not self.s.inside:  # the input is not taken apart
+            raise _Unfit
         space = self.shape()[1:]
         if len(space) == 2:
             kind = self.pick(self.depth_to_space, self.space_to_depth, self.crop, self.shuffle,
@@ -754,11 +760,11 @@ class _Writer:
 
     def concat(self) -> None:
         """Two layers side by side, or one beside the head."""
-        x, step = self.head, self.s.steps.get(self.head)
+        x, step, inside = self.head, self.s.steps.get(self.head), self.s.inside
         equal = step is not None and step.size == 1 and self.chance(0.5)
         given: dict[str, Any] = {"scale": float(step)} if equal else {"uneven": False}
         ends = [self.quantize(self.norm(self.linear(x, same=True)), **given)]
-        ends.append(x if self.chance(0.5)
+        ends.append(x if inside and self.chance(0.5)
                     else self.quantize(self.norm(self.linear(x, same=True)), **given))
         if self.shape(ends[0])[1:] != self.shape(ends[1])[1:]:
             raise _Unfit
@@ -808,8 +814,7 @@ class _Writer:
 
     def write(self) -> QonnxNetwork:
         while True:
-            self.s = _State([], {}, {}, {}, [], {self.kind, f"scales_{self.scales}"}
-                            | ({"qcdq"} if self.qcdq else set()), "", 0)
+            self.s = self.blank()
             try:
                 self.open()
                 for _ in range(self.upto(5, 2)):
@@ -836,7 +841,8 @@ class _Writer:
             return
         vector = len(self.shape()) == 1
         stages: list[Callable[[], None]] = [self.layer] * 5
-        stages += [self.residual, self.concat, self.elementwise, self.rearrange, self.requantize]
+        stages += [self.residual, self.concat, self.elementwise, self.elementwise, self.rearrange,
+                   self.requantize]
         if not vector:
             stages += [self.max_pool, self.average_pool, self.trunc, self.upsample,
                        self.rearrange, self.rearrange]

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import erf
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["NEAR", "Evaluation", "evaluate", "evaluate_node", "execute"]
+__all__ = ["NEAR", "Evaluation", "Margin", "evaluate", "evaluate_node", "execute"]
 
 NEAR = 1e-9
 """Steps from a boundary within which float64 does not decide a code."""
@@ -33,18 +33,36 @@ class Evaluation:
     ----------
     tensors
         By name; floats are float64.
-    distance
-        By name of a quantizer's (or an arg-max's) output: steps from its input to the next
-        boundary; exact ties, which the rounding decides, are none.
+    margins
+        By name of the output of a quantizer (or an arg-max).
     """
 
     tensors: dict[str, Array]
-    distance: dict[str, float] = field(default_factory=dict)
+    margins: dict[str, "Margin"] = field(default_factory=dict)
 
     @property
     def settled(self) -> bool:
         """Whether float64 decides every code."""
-        return all(d > NEAR for d in self.distance.values())
+        return all(m.distance > NEAR for m in self.margins.values())
+
+
+class Margin(NamedTuple):
+    """How near a quantizer's inputs came to the boundaries of its rounding.
+
+    ``distance`` is the smallest one, in steps, of inputs that are on no boundary; ``tie`` says
+    whether any are on one, where the rounding decides.
+    """
+
+    distance: float
+    tie: bool
+
+    @classmethod
+    def of(cls, distances: Array, unit: float = 1.0) -> "Margin":
+        away = distances[distances > 0]
+        return cls(float(away.min(initial=np.inf)) / unit, away.size < distances.size)
+
+    def __and__(self, other: "Margin") -> "Margin":
+        return Margin(min(self.distance, other.distance), self.tie or other.tie)
 
 
 def evaluate(model: onnx.ModelProto, x: Array) -> Evaluation:
@@ -53,40 +71,40 @@ def evaluate(model: onnx.ModelProto, x: Array) -> Evaluation:
     result = Evaluation(tensors | {model.graph.input[0].name: _wide(np.asarray(x)[None])})
     for node in model.graph.node:
         inputs = [result.tensors[name] if name else None for name in node.input]
-        outputs, distance = evaluate_node(node, inputs)
+        outputs, margin = evaluate_node(node, inputs)
         result.tensors.update(zip(node.output, outputs))
-        if np.isfinite(distance):
-            result.distance[node.output[-1]] = distance
+        if margin is not None:
+            result.margins[node.output[-1]] = margin
     return result
 
 
-def evaluate_node(node: onnx.NodeProto, inputs: list[Array | None]) -> tuple[list[Array], float]:
-    """Outputs of a node, and the distance from its nearest boundary (infinite if it has none)."""
+def evaluate_node(node: onnx.NodeProto, inputs: list[Array | None]
+                  ) -> tuple[list[Array], Margin | None]:
+    """Outputs of a node, and the margin of a quantizer or an arg-max."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
     attributes["outputs"] = len(node.output)
     if node.op_type in ROUNDING:
-        output, distance = ROUNDING[node.op_type](attributes, *inputs)
-        return output, distance
+        return ROUNDING[node.op_type](attributes, *inputs)
     result = PLAIN[node.op_type](attributes, *inputs)
-    return (result if isinstance(result, list) else [np.asarray(result)]), np.inf
+    return (result if isinstance(result, list) else [np.asarray(result)]), None
 
 
 def execute(model: onnx.ModelProto, x: Array) -> dict[str, Array]:
     """Every tensor of a model for one vector, by the qonnx executor: float32, onnxruntime."""
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
-    from qonnx.custom_op.registry import add_domain_alias
-
-    add_domain_alias("finn.custom_op.general", "qonnx.custom_op.general")
     feed = {model.graph.input[0].name: np.asarray(x, dtype=np.float32)[None]}
-    return execute_onnx(ModelWrapper(_scaled(model)), feed, return_full_exec_context=True)
+    return execute_onnx(ModelWrapper(_executable(model)), feed, return_full_exec_context=True)
 
 
-def _scaled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with scales for the sizes of Resize: the executor can't leave an input out."""
+def _executable(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in the executor's terms: its domain for FINN's, scales for the sizes of Resize
+    (it can't leave an input out)."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    for entry in (*result.graph.node, *result.opset_import):
+        entry.domain = entry.domain.replace("finn.custom_op", "qonnx.custom_op")
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
               for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     for node in result.graph.node:
@@ -103,9 +121,9 @@ def _wide(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
-# Quantizers: [outputs], distance.
+# Quantizers: [outputs], margin.
 
-Rounded = tuple[list[Array], float]
+Rounded = tuple[list[Array], Margin]
 
 ROUND: dict[str, Callable[[Array], Array]] = {
     "ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "DOWN": np.trunc,
@@ -115,12 +133,13 @@ ROUND: dict[str, Callable[[Array], Array]] = {
     "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5)}
 
 
-def _rounded(x: Array, mode: str, low: float = -np.inf, high: float = np.inf) -> tuple[Array, float]:
-    """Clamped and rounded, and the distance of what is not clamped to the nearest boundary."""
+def _rounded(x: Array, mode: str, low: float = -np.inf, high: float = np.inf
+             ) -> tuple[Array, Margin]:
+    """Clamped and rounded, and the margin of what is not clamped."""
     offset = 0.5 if mode in ("ROUND", "HALF_EVEN", "HALF_UP", "HALF_DOWN") else 0.0
     inside = x[(x > low - NEAR) & (x < high + NEAR)]
     away = np.abs(inside - offset - np.rint(inside - offset))
-    return ROUND[mode](np.clip(x, low, high)), away[away > 0].min(initial=np.inf)
+    return ROUND[mode](np.clip(x, low, high)), Margin.of(away)
 
 
 def _range(a: Attributes, bits: Array) -> tuple[int, int]:
@@ -129,15 +148,14 @@ def _range(a: Attributes, bits: Array) -> tuple[int, int]:
 
 
 def _sign(x: Array, scale: Array) -> Rounded:
-    steps = np.abs(x / scale)
-    return [np.where(x >= 0, scale, -scale)], steps[steps > 0].min(initial=np.inf)
+    return [np.where(x >= 0, scale, -scale)], Margin.of(np.abs(x / scale))
 
 
 def _quant(a: Attributes, x: Array, scale: Array, zero: Array, bits: Array) -> Rounded:
     if a["signed"] and bits == 1:
         return _sign(x, scale)
-    codes, distance = _rounded(x / scale + zero, a["rounding_mode"], *_range(a, bits))
-    return [(codes - zero) * scale], distance
+    codes, margin = _rounded(x / scale + zero, a["rounding_mode"], *_range(a, bits))
+    return [(codes - zero) * scale], margin
 
 
 def _trunc(a: Attributes, x: Array, scale: Array, zero: Array, bits_in: Array, *rest: Array
@@ -146,10 +164,10 @@ def _trunc(a: Attributes, x: Array, scale: Array, zero: Array, bits_in: Array, *
     whole, first = _rounded(x / scale + zero, "ROUND")
     if len(rest) == 1:
         codes, second = _rounded(whole / 2.0**(bits_in - rest[0]), a["rounding_mode"])
-        return [(codes - zero) * scale], min(first, second)
+        return [(codes - zero) * scale], first & second
     factor = 2.0**np.rint(np.log2(rest[0] / scale))
     codes, second = _rounded(whole / factor, a["rounding_mode"], *_range(a, rest[1]))
-    return [(codes - zero / factor) * rest[0]], min(first, second)
+    return [(codes - zero / factor) * rest[0]], first & second
 
 
 def _multi_threshold(a: Attributes, x: Array, levels: Array) -> Rounded:
@@ -160,8 +178,7 @@ def _multi_threshold(a: Attributes, x: Array, levels: Array) -> Rounded:
     away = np.abs(x[..., None] - rows)
     span = max(np.ptp(levels), np.abs(levels).max(), 1e-30)
     count = (x[..., None] >= rows).sum(axis=-1)
-    return ([a.get("out_scale", 1.0) * count + a.get("out_bias", 0.0)],
-            away[away > 0].min(initial=np.inf) / span)
+    return [a.get("out_scale", 1.0) * count + a.get("out_bias", 0.0)], Margin.of(away, span)
 
 
 def _along(a: Attributes, parameter: Array, rank: int) -> Array:
@@ -172,16 +189,16 @@ def _along(a: Attributes, parameter: Array, rank: int) -> Array:
 
 def _quantize_linear(a: Attributes, x: Array, scale: Array, zero: Array) -> Rounded:
     limits, origin = np.iinfo(zero.dtype), _along(a, zero, x.ndim).astype(np.float64)
-    whole, distance = _rounded(x / _along(a, scale, x.ndim), "ROUND", limits.min - origin.max(),
+    whole, margin = _rounded(x / _along(a, scale, x.ndim), "ROUND", limits.min - origin.max(),
                                limits.max - origin.min())
-    return [np.clip(whole + origin, limits.min, limits.max).astype(zero.dtype)], distance
+    return [np.clip(whole + origin, limits.min, limits.max).astype(zero.dtype)], margin
 
 
 def _largest(a: Attributes, x: Array, keep: bool) -> Rounded:
     axis = a.get("axis", 0)
     best = np.argmax(x, axis=axis, keepdims=keep)
     gaps = x.max(axis=axis, keepdims=True) - x
-    return [best], gaps[gaps > 0].min(initial=np.inf) / max(np.abs(x).max(), 1e-30)
+    return [best], Margin.of(gaps, max(np.abs(x).max(), 1e-30))
 
 
 ROUNDING: dict[str, Callable[..., Rounded]] = {

@@ -633,8 +633,9 @@ class ArgMax(LayerBase):
 Layer = Annotated[
     Conv2d | Conv1d | ConvTranspose2d | Dense | BatchNorm | Affine | Bias | Relu | Clamp | LeakyRelu
     | Activation | Quantize | Threshold | Requantize | Lookup | MaxPool | AveragePool
-    | GlobalMaxPool | GlobalAveragePool | Add | Concat | Flatten | Reshape | Crop | Select | Upsample | DepthToSpace
-    | SpaceToDepth | PadLayer | Subsample | ArgMax, Field(discriminator="type")]
+    | GlobalMaxPool | GlobalAveragePool | Add | Concat | Flatten | Reshape | Crop | Select
+    | Upsample | DepthToSpace | SpaceToDepth | PadLayer | Subsample | ArgMax,
+    Field(discriminator="type")]
 
 LAYER: TypeAdapter[Any] = TypeAdapter(Layer)
 LAYER_TYPES: dict[str, type[BaseModel]] = {

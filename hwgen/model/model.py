@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ModelError
-from ..graph import Graph
+from ..graph import REAL, Graph
 from ..types import NumType
 from .description import LAYER, LAYER_TYPES, Description, Head, InputTensor
 from .fields import Arrays, did_you_mean, show
@@ -89,6 +89,12 @@ class Model:
         folder.mkdir(parents=True, exist_ok=True)
         description, arrays = self.parts()
         _write(folder / "model.json", {**description, "weights_file": "weights.npz"}, arrays)
+
+    def save_file(self, path: str | Path) -> None:
+        """Write the description to ``path``, and its arrays beside it as ``.npz``."""
+        path = Path(path)
+        description, arrays = self.parts()
+        _write(path, description, arrays)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
@@ -199,7 +205,9 @@ def _to_json(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
                 else [_to_json(w, place, arrays) for w in v] for n, v in enumerate(value)]
     if isinstance(value, Fraction):
         return _number_to_json(value)
-    return value.name if isinstance(value, NumType) else value
+    if isinstance(value, NumType):
+        return "FLOAT" if value == REAL else value.name
+    return value
 
 
 def _ordered(cls: type[BaseModel]) -> list[str]:

@@ -55,7 +55,7 @@ def _reference(node: OnnxNode, inputs: Sequence[np.ndarray | None]) -> list[np.n
     try:
         evaluator = ReferenceEvaluator(model)
         feed = {n: x for n, x in zip(names, inputs) if x is not None}
-        return evaluator.run(None, feed)
+        return [np.asarray(y) for y in evaluator.run(None, feed)]
     except Exception as error:  # the reference raises whatever its NumPy code raises
         reason = " ".join(str(error).split())[:200]
         raise Refusal(f"can't be computed from its constants ({reason})") from None

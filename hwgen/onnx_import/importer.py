@@ -63,8 +63,9 @@ def translate(path: str | Path | onnx.ModelProto, input_type: str | None = None)
     layout: np.ndarray | None = None
     tried: list[np.ndarray] = []
     while True:
-        importer = Importer(file, quantizer, layout)
+        importer = None
         try:
+            importer = Importer(file, quantizer, layout)
             importer.run()
         except Relayout as wish:
             if any(np.array_equal(wish.layout, other) for other in tried):
@@ -74,7 +75,8 @@ def translate(path: str | Path | onnx.ModelProto, input_type: str | None = None)
             layout = wish.layout
             tried.append(layout)
         except Refusal as refusal:
-            raise ModelError(f"{file.source}: {importer.place}{refusal}") from None
+            place = importer.place if importer else "--input-type: "
+            raise ModelError(f"{file.source}: {place}{refusal}") from None
         else:
             return importer
 

@@ -133,7 +133,7 @@ def _for_input(op: RealOp, over: Node, inputs: list[Tensor], number: int) -> Rea
             return None
         order = list(distinct)
         changes[name] = tuple(order[k] if k >= 0 else order[0] for k in chosen)
-    return replace(op, **changes)
+    return replace(op, **changes)  # type: ignore[type-var]  # every RealOp is a dataclass
 
 
 def _source_channels(over: Node, inputs: list[Tensor], number: int) -> np.ndarray:

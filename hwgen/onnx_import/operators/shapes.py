@@ -1,7 +1,7 @@
 """Reshapes, transposes and parts of tensors; most of them only say where elements are."""
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -276,8 +276,10 @@ def _pad(importer: "Importer", node: OnnxNode) -> None:
         if number:
             raise Refusal(f"pads with {float(number):g}, which is no code of the tensor; pad "
                           "with 0, or with a multiple of its scale")
-        code = None  # the description says what real 0 is
-    fields = {} if code is None else {"pad_value": int(code)}
+        whole: int | None = None  # the description says what real 0 is
+    else:
+        whole = int(code)
+    fields: dict[str, Any] = {} if whole is None else {"pad_value": whole}
     layer, tensor = importer.emit("pad", source, pad=list(box), **fields)
     if not number:
         importer.pads[layer] = Padded(source, box, tensor.shape)
