@@ -232,8 +232,8 @@ def _show_layers(graph: Graph, as_json: bool) -> None:
 @_json_option
 def build_command(model: Path, input_type: str | None, board: str, folder: Path,
                   fps: float | None, max_fps: bool, fold: Path | None,
-                  clock_mhz: float | None, budget: str | None, verify_frames: int | None, with_synth: bool, verbose: bool,
-                  as_json: bool) -> None:
+                  clock_mhz: float | None, budget: str | None, verify_frames: int | None,
+                  with_synth: bool, verbose: bool, as_json: bool) -> None:
     """Turn MODEL into Verilog, constraints, tool scripts, test bench and report.
 
     Without --fps, --max-fps or --fold: the fastest design within the budget.

@@ -22,7 +22,7 @@ from hwgen.passes import run_pipeline
 from hwgen.schedule import Timing, size_buffers
 from hwgen.types import NumType, parse_type
 
-__all__ = ["Design", "random_design", "random_frames", "random_model"]
+__all__ = ["Design", "random_design", "random_folding", "random_frames", "random_model"]
 
 MOST_VALUES = 400  # of a tensor
 MOST_CYCLES = 700  # per frame of a layer, where it has an option with so few
@@ -54,10 +54,18 @@ def random_design(seed: int) -> Design:
     """
     rng = np.random.default_rng(seed)
     graph = run_pipeline(_Writer(rng).write(f"random{seed}").to_graph())
+    return random_folding(graph, rng, exact_depths=not seed % 2)
+
+
+def random_folding(graph: Graph, rng: np.random.Generator, exact_depths: bool) -> Design:
+    """A graph after the passes with a random option for every layer.
+
+    ``exact_depths`` are FIFOs' depths as they were computed, not rounded up to whole memories.
+    """
     plans = plan_layers(graph)
     chosen = {plan.name: _option(rng, plan) for plan in plans}
     hardware = build_hardware(graph, plans, chosen)
-    if seed % 2:
+    if not exact_depths:
         return Design(graph, plans, chosen, *size_buffers(hardware))
     with patch.object(schedule, "round_depth", lambda depth, width: depth):
         return Design(graph, plans, chosen, *size_buffers(hardware))

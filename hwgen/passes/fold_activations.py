@@ -1,5 +1,6 @@
 """Chains of real operations -> Threshold, Requantize or Clip."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import floor
 
@@ -91,10 +92,13 @@ def _chain(graph: Graph, end: Node) -> _Chain:
     while True:
         alone = alone and len(graph.users(source)) == 1 and source != graph.output
         node = producers.get(source)
+        start = graph.tensor(source)
+        if start.dtype != REAL and _codes(start) <= MAX_TABLE and not _monotone(nodes):
+            node = None  # the table of what rises and falls is the smallest behind few integers
         if node is None or not (
                 isinstance(node.op, RealOp) and not isinstance(node.op, Quantize | RealThreshold)
                 or alone and isinstance(node.op, Bias | Clip | Quantize | RealThreshold)):
-            return _Chain(tuple(nodes), source, graph.tensor(source), alone)
+            return _Chain(tuple(nodes), source, start, alone)
         nodes.insert(0, node)
         source = node.inputs[0]
 
@@ -105,7 +109,7 @@ def _fold(graph: Graph, chain: _Chain) -> tuple[Node, ...]:
     base, step, number = _output_codes(end.op)
     out_type = end.output.dtype
     found: ShiftAndClip | None = None
-    if not _monotone(chain) or number > MAX_LEVELS and _codes(start) <= MAX_TABLE:
+    if not _monotone(chain.nodes) or number > MAX_LEVELS and _codes(start) <= MAX_TABLE:
         table = _table(graph, chain)
         rows = table if step == 1 else (table - base) // step
         if (np.diff(rows, axis=1) < 0).any() or number > MAX_LEVELS:
@@ -158,10 +162,11 @@ def _codes(tensor: Tensor) -> int:
     return tensor.dtype.high - tensor.dtype.low + 1
 
 
-def _monotone(chain: _Chain) -> bool:
+def _monotone(nodes: Iterable[Node]) -> bool:
+    """Whether no operation of a chain rises and falls."""
     return not any(isinstance(n.op, Function) and not n.op.rising
                    or isinstance(n.op, LeakyRelu) and any(s < 0 for s in n.op.slope)
-                   for n in chain.nodes)
+                   for n in nodes)
 
 
 def _table(graph: Graph, chain: _Chain) -> np.ndarray:

@@ -80,9 +80,36 @@ def test_broken_model_gives_one_line_per_problem(hwgen, model, tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_onnx_is_not_read_yet(hwgen):
-    [line] = hwgen("check", "net.onnx").errors
-    assert line.startswith("hwgen: error: net.onnx: ONNX files can't be read yet; ")
+def test_a_file_that_is_no_onnx_says_how_to_export_one(hwgen, tmp_path):
+    (tmp_path / "net.onnx").write_text("not a network")
+    [line] = hwgen("check", tmp_path / "net.onnx").errors
+    assert line.startswith(f"hwgen: error: {tmp_path / 'net.onnx'}: not an ONNX file (")
+    assert line.endswith("; export the network with brevitas.export.export_qonnx, qonnx or "
+                         "torch.onnx")
+
+
+def test_a_missing_onnx_file_is_named(hwgen):
+    assert hwgen("check", "net.onnx").errors == ["hwgen: error: net.onnx: no such file"]
+
+
+def test_input_type_is_for_onnx_files(hwgen, model):
+    done = hwgen("check", model, "--input-type", "INT8")
+    assert done.status == 2
+    assert done.errors == ["hwgen: error: --input-type is for .onnx files; a description states its "
+                           "input's type itself; see `hwgen check --help`"]
+
+
+def test_only_onnx_files_are_imported(hwgen, model):
+    done = hwgen("import", model)
+    assert done.status == 2
+    assert done.errors[0].endswith("is no .onnx file; only those are imported; see `hwgen import "
+                                   "--help`")
+
+
+def test_an_import_goes_into_a_json_file(hwgen, tmp_path):
+    done = hwgen("import", "net.onnx", "-o", tmp_path / "net.txt")
+    assert done.errors == [f"hwgen: error: --output {tmp_path / 'net.txt'}: must end in .json; see "
+                           "`hwgen import --help`"]
 
 
 def test_unknown_board_lists_the_known_ones(hwgen, model, tmp_path):
