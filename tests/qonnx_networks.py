@@ -120,7 +120,7 @@ class _Writer:
         self.qcdq = self.chance(0.2)
         self.scales = self.pick("pow2", "short", "short", "float32")
         self.distance = np.inf  # of the last node from its nearest boundary
-        self.opset = self.pick(13, 14, 16, 17)
+        self.opset = self.pick(13, 14, 16, 17, 18)
         self.trunc_version = self.pick(1, 2)
         self.naming = self.pick("plain", "torch", "digits")
         self.s = self.blank()
@@ -728,7 +728,8 @@ class _Writer:
         if channels < 2:
             raise _Unfit
         if channels % 2 == 0 and self.chance(0.5):
-            a, b = self.node("Split", self.head, outputs=2, axis=1)
+            more = {"num_outputs": 2} if self.opset >= 18 else {}
+            a, b = self.node("Split", self.head, outputs=2, axis=1, **more)
             if self.chance(0.5):
                 return self.quantize(self.node("Add", a, b))
         else:
@@ -791,7 +792,9 @@ class _Writer:
                          "Chain", "Turned")
         self.tag(form)
         if form == "ReduceMean":
-            x = self.node(form, x, axes=axes, keepdims=self.pick(0, 1))
+            kept = self.pick(0, 1)
+            x = self.node(form, x, np.array(axes), keepdims=kept) if self.opset >= 18 \
+                else self.node(form, x, axes=axes, keepdims=kept)
             x = self.quantize(x)
         elif form.startswith("Global"):
             x = self.node(form, x)

@@ -136,10 +136,10 @@ ROUND: dict[str, Callable[[Array], Array]] = {
 def _rounded(x: Array, mode: str, low: float = -np.inf, high: float = np.inf
              ) -> tuple[Array, Margin]:
     """Clamped and rounded, and the margin of what is not clamped."""
-    offset = 0.5 if mode in ("ROUND", "HALF_EVEN", "HALF_UP", "HALF_DOWN") else 0.0
+    offset = 0.5 if mode.upper() in ("ROUND", "HALF_EVEN", "HALF_UP", "HALF_DOWN") else 0.0
     inside = x[(x > low - NEAR) & (x < high + NEAR)]
     away = np.abs(inside - offset - np.rint(inside - offset))
-    return ROUND[mode](np.clip(x, low, high)), Margin.of(away)
+    return ROUND[mode.upper()](np.clip(x, low, high)), Margin.of(away)
 
 
 def _range(a: Attributes, bits: Array) -> tuple[int, int]:
@@ -367,8 +367,10 @@ def _squeeze(a: Attributes, x: Array, axes: Array) -> Array:
     return np.squeeze(x, tuple(axes.tolist()))
 
 
-def _mean(a: Attributes, x: Array) -> Array:
-    return x.mean(axis=tuple(a["axes"]), keepdims=bool(a.get("keepdims", 1)))
+def _mean(a: Attributes, x: Array, axes: Array | None = None) -> Array:
+    """``axes`` are an input from opset 18 on."""
+    chosen = a["axes"] if axes is None else axes.tolist()
+    return x.mean(axis=tuple(chosen), keepdims=bool(a.get("keepdims", 1)))
 
 
 def _softmax(a: Attributes, x: Array) -> Array:
@@ -391,6 +393,7 @@ PLAIN: dict[str, Callable[..., Array | list[Array]]] = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": lambda a, x: x.astype(_cast_type(a["to"])),
+    "Ceil": lambda a, x: np.ceil(x),
     "Clip": _clip,
     "Concat": lambda a, *xs: np.concatenate(xs, a["axis"]),
     "Constant": lambda a: _wide(numpy_helper.to_array(a["value"])),
@@ -410,16 +413,19 @@ PLAIN: dict[str, Callable[..., Array | list[Array]]] = {
     "HardSwish": lambda a, x: x * np.clip(x + 3, 0, 6) / 6,
     "Identity": lambda a, x: x,
     "LeakyRelu": lambda a, x: np.where(x >= 0, x, a.get("alpha", 0.01) * x),
+    "Log": lambda a, x: np.log(x),
     "MatMul": lambda a, x, y: x @ y,
     "MaxPool": _max_pool,
     "Mul": lambda a, x, y: x * y,
     "Neg": lambda a, x: -x,
+    "Pow": lambda a, x, y: x**y,
     "PRelu": lambda a, x, slope: np.where(x >= 0, x, slope * x),
     "Pad": _pad,
     "ReduceMean": _mean,
     "Relu": lambda a, x: np.maximum(x, 0),
     "Reshape": _reshape,
     "Resize": _resize,
+    "Round": lambda a, x: np.rint(x),
     "Shape": lambda a, x: np.array(x.shape, dtype=np.int64),
     "Sigmoid": lambda a, x: 1 / (1 + np.exp(-x)),
     "Slice": _slice,

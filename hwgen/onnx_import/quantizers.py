@@ -38,11 +38,16 @@ def rounding_of(node: OnnxNode, default: str = "ROUND") -> str:
 
 
 def integer_range(node: OnnxNode, bits: int) -> tuple[int, int] | None:
-    """Smallest and largest code of a Quant node; None for one signed bit, which is bipolar."""
+    """Smallest and largest code of a quantizer; None for one signed bit, which is bipolar.
+
+    Trunc is signed and not narrow unless it says otherwise, Quant must say.
+    """
+    attributes = {**({"signed": 1, "narrow": 0} if node.op_type == "Trunc" else {}),
+                  **node.attributes}
     for name in ("signed", "narrow"):
-        if name not in node.attributes:
+        if name not in attributes:
             raise Refusal(f"has no attribute {name}, so its codes are not known; set it to 0 or 1")
-    signed, narrow = bool(node.attributes["signed"]), bool(node.attributes["narrow"])
+    signed, narrow = bool(attributes["signed"]), bool(attributes["narrow"])
     if not 1 <= bits <= LARGEST_BITS:
         raise Refusal(f"bit width is {bits}; 1 to {LARGEST_BITS} bits can be built")
     if signed and bits == 1:
