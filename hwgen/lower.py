@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from math import gcd, lcm
 
 import numpy as np
@@ -265,7 +265,22 @@ def _select_choices(op: Select, tensor: Tensor):
                 stream, shape, runs[:, 0] // lanes, channels // lanes)),)
 
 
-def _conv_choices(plan: Plan, op: Conv, tensor: Tensor):
+def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
+                  ) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...]]]:
+    # Windows never lie in padding alone: what is more is put around the image before.
+    excess = _excess_pad(op)
+    if any(excess):
+        out_type = window_type(tensor.dtype, op)
+        spread = partial(SpreadConfig, factor=(1, 1), pad=excess, value=op.pad_value,
+                         out_type=out_type)
+        wide = spread(TensorStream(tensor.dtype, tensor.shape, 1)).output
+        top, bottom, left, right = (p - e for p, e in zip(op.pad, excess))
+        inner = replace(op, pad=(top, bottom, left, right))
+        for folding, behind in _conv_choices(plan, inner, Tensor(wide.shape, out_type)):
+            lanes = behind[0][1].inputs[0].lanes
+            pad = spread(TensorStream(tensor.dtype, tensor.shape, lanes))
+            yield folding, (("pad", pad), *behind)
+        return
     per_group, neurons = op.weights.shape[2], op.weights.shape[3] // op.groups
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
     # Options share their matrices: in a large layer each takes megabytes.
@@ -291,16 +306,23 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor):
                         layer = NeuronLayerConfig(
                             stream, matrix, op.weight_type, op.bias, plan.accumulator,
                             plan.activations, pe=pe, group_parallel=gp, style=style)
-                        folding: Folding = {"pe": pe, "simd": layer.simd}
+                        choice: Folding = {"pe": pe, "simd": layer.simd}
                         if op.groups > 1:
-                            folding["groups"] = gp
+                            choice["groups"] = gp
                         if kind != "pointwise":
-                            folding["window"] = kind
-                        folding["weights"] = style
+                            choice["window"] = kind
+                        choice["weights"] = style
                         blocks: tuple[tuple[str, Block], ...] = (("", layer),)
                         if window:
                             blocks = (("window", window), *blocks)
-                        yield folding, blocks
+                        yield choice, blocks
+
+
+def _excess_pad(op: Conv) -> tuple[int, int, int, int]:
+    """Padding of each side beyond the kernel's extent less one."""
+    extent = WindowGeometry.of(op).extent
+    top, bottom, left, right = (max(p - extent[n // 2] + 1, 0) for n, p in enumerate(op.pad))
+    return top, bottom, left, right
 
 
 def _window(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int):

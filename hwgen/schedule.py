@@ -106,18 +106,18 @@ class _Run:
         self.offered = {Source(INPUT): sent + fifo_latency}
         self.taken: dict[Source, np.ndarray] = {}
         self.peaks: dict[str, int] = {}
-        consumers = hardware.consumers()
+        consumers, rigid = hardware.consumers(), _rigid(hardware)
         for node in hardware.nodes:
             ready = [self.offered[source] for source in node.sources]
             extra = {}
-            if isinstance(node.block, (WindowReaderConfig, WindowShiftConfig)):
+            if node.name in rigid:
                 follower, _ = consumers[Source(node.name)]
                 extra = {"hold": getattr(follower.block, "hold", 1)}
             times = node.block.schedule(frames, *ready, **extra)
             for source, taken in zip(node.sources, times.taken):
                 self.taken[source] = taken
             self.peaks[node.name] = times.peak
-            late = 0 if _is_rigid(node.block) or _has_fifo(node.block) else fifo_latency
+            late = 0 if node.name in rigid or _has_fifo(node.block) else fifo_latency
             for port in range(getattr(node.block, "outputs", 1)):
                 self.reserved[Source(node.name, port)] = times.reserved
                 self.offered[Source(node.name, port)] = times.offered + late
@@ -137,9 +137,13 @@ class _Run:
         return depths
 
 
-def _is_rigid(block: Block) -> bool:
-    """Whether the block's consumer reads its output registers, without a FIFO."""
-    return isinstance(block, (WindowReaderConfig, WindowShiftConfig))
+def _rigid(hardware: HwGraph) -> set[str]:
+    """Names of the windows whose neuron layer reads their output registers, without a FIFO."""
+    consumers = hardware.consumers()
+    return {node.name for node in hardware.nodes
+            if isinstance(node.block, (WindowReaderConfig, WindowShiftConfig))
+            and Source(node.name) in consumers
+            and isinstance(consumers[Source(node.name)][0].block, NeuronLayerConfig)}
 
 
 def _has_fifo(block: Block) -> TypeGuard[AddConfig | ElementwiseConfig | NeuronLayerConfig]:
@@ -163,6 +167,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
     moved: dict[Source, Source] = {}
 
     taken = {node.name.lower() for node in hardware.nodes}
+    rigid = _rigid(hardware)
 
     def insert_fifo(source: Source, name: str, layer: str) -> None:
         name, kind = unique_name(name, taken), hardware.stream(source)
@@ -181,7 +186,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
             block = replace(block, fifo_depth=depth)
         nodes.append(replace(node, block=block,
                              sources=tuple(moved.get(s, s) for s in node.sources)))
-        if _is_rigid(block) or _has_fifo(block):
+        if node.name in rigid or _has_fifo(block):
             continue
         outputs = block.outputs if isinstance(block, ForkConfig) else 1
         for port in range(outputs):

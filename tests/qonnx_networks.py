@@ -120,7 +120,8 @@ class _Writer:
         self.qcdq = self.chance(0.2)
         self.scales = self.pick("pow2", "short", "short", "float32")
         self.distance = np.inf  # of the last node from its nearest boundary
-        self.opset = self.pick(13, 14, 16, 17, 18)
+        self.opset = self.pick(13, 14, 16, 17, 18, 20)
+        self.constant_nodes = self.chance(0.2)
         self.trunc_version = self.pick(1, 2)
         self.naming = self.pick("plain", "torch", "digits")
         self.s = self.blank()
@@ -187,10 +188,13 @@ class _Writer:
                 "digits": str(count + 20)}[self.naming]
 
     def constant(self, value) -> str:
-        """An initializer; floats are stored as float32."""
+        """An initializer, or a node that makes it; floats are stored as float32."""
         array = np.asarray(value)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
+        if self.constant_nodes and array.size:
+            self.tag("constant_nodes")
+            return self.node("Constant", value=numpy_helper.from_array(array))
         name = f"{self.name('Const')}_value"
         self.s.constants[name] = array
         self.s.frames[name] = [array.astype(np.float64) if array.dtype == np.float32 else array]
@@ -276,7 +280,8 @@ class _Writer:
         if uneven and values.ndim > 2 and self.chance(0.2):
             self.tag("scale_per_channel")
             axes = tuple(a for a in range(values.ndim) if a != 2)
-            largest = np.abs(values).max(axis=axes) + 1e-3
+            largest = np.abs(values).max(axis=axes)
+            largest = np.maximum(largest, largest.max() / 32) + 1e-3
             return self.per_channel(self.number(
                 largest * self.rng.uniform(0.4, 1.2, largest.shape) / (top or 1)), x)
         largest = np.quantile(np.abs(values), self.rng.uniform(0.7, 1.0)) + 1e-3
@@ -320,7 +325,7 @@ class _Writer:
         bits = max(bits, 2) if signed else bits
         low, high = (-2**(bits - 1), 2**(bits - 1) - 1) if signed else (0, 2**bits - 1)
         zero = 0
-        if scale is None and self.chance(0.3):
+        if scale is None and self.chance(0.5):
             zero = self.upto(high // 2, low // 2)
             self.tag("zero_point")
         steps = self.step_for(x, values, max(high - zero, 1), uneven) if scale is None \
@@ -427,8 +432,8 @@ class _Writer:
 
     def activation(self, x: str) -> str:
         """Functions that are taken of wide sums: they rise."""
-        op = self.pick("", "", "Relu", "Relu", "Relu6", "LeakyRelu", "PRelu", "Sigmoid", "Tanh",
-                       "HardSigmoid")
+        op = self.pick("", "", "", "Relu", "Relu", "Relu", "Relu6", "LeakyRelu", "PRelu",
+                       "Sigmoid", "Tanh", "HardSigmoid", "Softplus", "Softsign", "Elu")
         self.tag(*[op] * bool(op))
         if not op:
             return x
@@ -448,14 +453,21 @@ class _Writer:
 
     def finish(self, x: str, **quantizer) -> str:
         """Normalization, activation, quantizer."""
-        return self.quantize(self.activation(self.norm(x)), **{"uneven": True} | quantizer)
+        x = self.activation(self.norm(x))
+        if self.chance(0.1):  # what exporters leave behind
+            op = self.pick("Identity", "Dropout", "Cast")
+            self.tag(op)
+            x = self.node(op, x, **({"to": 1} if op == "Cast" else {}))
+        return self.quantize(x, **{"uneven": True} | quantizer)
 
     # Layers with weights.
 
     def even(self) -> bool:
-        """Whether the head has one step, or steps whose ratios are powers of two."""
+        """Whether the head has one step, or steps that are small multiples of one."""
         step = self.s.steps.get(self.head)
-        return self.scales == "pow2" or step is not None and step.size == 1
+        if self.scales == "pow2":
+            return step is None or step.max() <= 16 * step.min()
+        return step is not None and step.size == 1
 
     def linear(self, x: str | None = None, outputs: int | None = None, same: bool = False) -> str:
         """A layer with weights behind ``x`` (the head); ``same`` keeps height and width."""
@@ -519,6 +531,7 @@ class _Writer:
         stride = [1] * rank if same else [self.pick(1, 1, 2) for _ in space]
         if any(e > n + pads[a] + pads[a + rank] for a, (e, n) in enumerate(zip(extent, space))):
             raise _Unfit
+        auto = self.chance(0.2) and max(dilation) == 1
         groups = self.pick(1, 1, 1, *(g for g in range(2, channels + 1) if channels % g == 0))
         if groups > 1:
             outputs = max(outputs // groups, 1) * groups
@@ -529,7 +542,10 @@ class _Writer:
         weights = self.weights((outputs, channels // groups, *kernel), 0)
         bias = self.bias(outputs)
         attributes: dict[str, Any] = {"kernel_shape": kernel, "group": groups}
-        if any(pads) or self.chance(0.5):
+        if auto:
+            self.tag("auto_pad")
+            attributes["auto_pad"] = self.pick("SAME_UPPER", "SAME_LOWER")
+        elif any(pads) or self.chance(0.5):
             attributes["pads"] = pads
         if max(stride) > 1 or self.chance(0.5):
             attributes["strides"] = stride
@@ -584,7 +600,10 @@ class _Writer:
             y = self.node(op, x, self.slopes(x))
         elif op == "HardSwish" and self.opset < 14:
             y = self.node("Mul", x, self.node("HardSigmoid", x, alpha=1 / 6, beta=0.5))
+        elif op == "Gelu" and self.opset >= 20:
+            y = self.node(op, x, approximate=self.pick("none", "tanh"))
         elif op == "Gelu":
+            self.tag("Erf")
             y = self.node("Erf", self.node("Div", x, np.array(sqrt(2))))
             y = self.node("Mul", x, self.node("Add", y, np.array(1.0)))
             y = self.node("Mul", y, np.array(0.5))
@@ -788,14 +807,15 @@ class _Writer:
             return x
         rank = len(self.shape()) - 1
         axes = list(range(2, 2 + rank))
-        form = self.pick("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "Flatten", "Reshape",
-                         "Chain", "Turned")
+        form = self.pick("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax",
+                         "ReduceSum", "Flatten", "Flatten", "Reshape", "Reshape", "Chain",
+                         "Turned", "Turned")
         self.tag(form)
-        if form == "ReduceMean":
-            kept = self.pick(0, 1)
-            x = self.node(form, x, np.array(axes), keepdims=kept) if self.opset >= 18 \
+        if form.startswith("Reduce"):
+            kept, as_input = self.pick(0, 1), self.opset >= (13 if form == "ReduceSum" else 18)
+            x = self.node(form, x, np.array(axes), keepdims=kept) if as_input \
                 else self.node(form, x, axes=axes, keepdims=kept)
-            x = self.quantize(x)
+            x = self.quantize(x) if form != "ReduceMax" else x
         elif form.startswith("Global"):
             x = self.node(form, x)
             x = self.quantize(x) if form == "GlobalAveragePool" else x
@@ -893,7 +913,7 @@ class _Writer:
     def close(self) -> tuple[str, tuple[str, ...]]:
         """The last layer and what comes behind it: the scores, and operators for the host."""
         if not self.even():
-            self.attempt(self.requantize)
+            self.head = self.quantize(self.head)
         whole = len(self.shape()) > 1 and self.chance(0.25)
         if whole:
             self.tag("output_map")
@@ -940,7 +960,7 @@ class _Writer:
         imports = [helper.make_opsetid("", self.opset)]
         if self.trunc_version == 2 or self.chance(0.6):
             imports.append(helper.make_opsetid(self.domain, self.trunc_version))
-        model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+        model = helper.make_model(graph, opset_imports=imports, ir_version=9)
         quantizers = tuple(name for name in s.quantizers if len(s.frames[name]) > 1)
         return QonnxNetwork(self.seed, model, self.shape(self.input), frozenset(s.tags), scores,
                             tail, quantizers, self.input_type, self.center, self.spread,

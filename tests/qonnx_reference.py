@@ -4,7 +4,7 @@ float32 is not the truth where its rounding decides a code, and neither is float
 comes to lie next to a boundary of a quantizer's rounding. :func:`evaluate` says how near that was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import erf
@@ -211,12 +211,20 @@ ROUNDING: dict[str, Callable[..., Rounded]] = {
 # Windows.
 
 
-def _spatial(a: Attributes, x: Array, kernel: tuple[int, ...]):
+def _spatial(a: Attributes, x: Array, kernel: Sequence[int]
+             ) -> tuple[list[int], list[int], list[tuple[int, int]]]:
     """Strides, dilations and pads of the spatial axes of (N, C, ...)."""
     rank = x.ndim - 2
+    strides, dilations = (list(a.get(name) or [1] * rank) for name in ("strides", "dilations"))
     pads = list(a.get("pads") or [0] * 2 * rank)
-    return (list(a.get("strides") or [1] * rank), list(a.get("dilations") or [1] * rank),
-            list(zip(pads[:rank], pads[rank:])))
+    sides = list(zip(pads[:rank], pads[rank:]))
+    auto = a.get("auto_pad", "NOTSET")
+    if auto.startswith("SAME"):
+        missing = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+                   for n, s, k, d in zip(x.shape[2:], strides, kernel, dilations)]
+        sides = [(m // 2, m - m // 2) if auto == "SAME_UPPER" else (m - m // 2, m // 2)
+                 for m in missing]
+    return strides, dilations, sides
 
 
 def _windows(x: Array, kernel, strides, dilations) -> Array:
@@ -298,9 +306,23 @@ def _average_pool(a: Attributes, x: Array) -> Array:
 # Everything else.
 
 
+def _default(a: Attributes, name: str, number: float) -> float:
+    """A float attribute; its default is a float32 as those of files are."""
+    return float(a.get(name, np.float32(number)))
+
+
+ERF = np.vectorize(erf, otypes=[np.float64])
+
+
+def _gelu(a: Attributes, x: Array) -> Array:
+    if a.get("approximate", "none") == "tanh":
+        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + ERF(x / np.sqrt(2)))
+
+
 def _batch_norm(a: Attributes, x: Array, *parameters: Array) -> Array:
     gamma, beta, mean, variance = (_channels(p, x.ndim - 2) for p in parameters)
-    return (x - mean) / np.sqrt(variance + a.get("epsilon", 1e-5)) * gamma + beta
+    return (x - mean) / np.sqrt(variance + _default(a, "epsilon", 1e-5)) * gamma + beta
 
 
 def _gemm(a: Attributes, x: Array, w: Array, bias: Array | None = None) -> Array:
@@ -367,10 +389,12 @@ def _squeeze(a: Attributes, x: Array, axes: Array) -> Array:
     return np.squeeze(x, tuple(axes.tolist()))
 
 
-def _mean(a: Attributes, x: Array, axes: Array | None = None) -> Array:
-    """``axes`` are an input from opset 18 on."""
-    chosen = a["axes"] if axes is None else axes.tolist()
-    return x.mean(axis=tuple(chosen), keepdims=bool(a.get("keepdims", 1)))
+def _reduce(function: Callable[..., Array]) -> Callable[..., Array]:
+    def reduce(a: Attributes, x: Array, axes: Array | None = None) -> Array:
+        """Axes are an attribute of old opsets and an input of new ones."""
+        chosen = a["axes"] if axes is None else axes.tolist()
+        return function(x, axis=tuple(chosen), keepdims=bool(a.get("keepdims", 1)))
+    return reduce
 
 
 def _softmax(a: Attributes, x: Array) -> Array:
@@ -403,16 +427,20 @@ PLAIN: dict[str, Callable[..., Array | list[Array]]] = {
     "DequantizeLinear": lambda a, x, s, z: (
         (x.astype(np.float64) - _along(a, z, x.ndim)) * _along(a, s, x.ndim)),
     "Div": lambda a, x, y: x / y,
-    "Erf": lambda a, x: np.vectorize(erf, otypes=[np.float64])(x),
+    "Dropout": lambda a, x: x,
+    "Elu": lambda a, x: np.where(x >= 0, x, np.expm1(np.minimum(x, 0))),
+    "Erf": lambda a, x: ERF(x),
     "Flatten": lambda a, x: x.reshape(int(np.prod(x.shape[:a.get("axis", 1)])), -1),
     "Gather": lambda a, x, i: np.take(x, i, a.get("axis", 0)),
+    "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _over_space(np.mean),
     "GlobalMaxPool": _over_space(np.max),
-    "HardSigmoid": lambda a, x: np.clip(a.get("alpha", 0.2) * x + a.get("beta", 0.5), 0, 1),
+    "HardSigmoid": lambda a, x: np.clip(
+        _default(a, "alpha", 0.2) * x + a.get("beta", 0.5), 0, 1),
     "HardSwish": lambda a, x: x * np.clip(x + 3, 0, 6) / 6,
     "Identity": lambda a, x: x,
-    "LeakyRelu": lambda a, x: np.where(x >= 0, x, a.get("alpha", 0.01) * x),
+    "LeakyRelu": lambda a, x: np.where(x >= 0, x, _default(a, "alpha", 0.01) * x),
     "Log": lambda a, x: np.log(x),
     "MatMul": lambda a, x, y: x @ y,
     "MaxPool": _max_pool,
@@ -421,7 +449,9 @@ PLAIN: dict[str, Callable[..., Array | list[Array]]] = {
     "Pow": lambda a, x, y: x**y,
     "PRelu": lambda a, x, slope: np.where(x >= 0, x, slope * x),
     "Pad": _pad,
-    "ReduceMean": _mean,
+    "ReduceMax": _reduce(np.max),
+    "ReduceMean": _reduce(np.mean),
+    "ReduceSum": _reduce(np.sum),
     "Relu": lambda a, x: np.maximum(x, 0),
     "Reshape": _reshape,
     "Resize": _resize,
@@ -430,6 +460,8 @@ PLAIN: dict[str, Callable[..., Array | list[Array]]] = {
     "Sigmoid": lambda a, x: 1 / (1 + np.exp(-x)),
     "Slice": _slice,
     "Softmax": _softmax,
+    "Softplus": lambda a, x: np.logaddexp(x, 0),
+    "Softsign": lambda a, x: x / (1 + np.abs(x)),
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Squeeze": _squeeze,

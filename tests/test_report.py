@@ -105,7 +105,8 @@ def test_a_failed_write_leaves_the_old_report(tmp_path):
 
 
 def test_a_section_of_unknown_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="'simm' is none of synth, sim, verify, accuracy, pnr, power"):
+    with pytest.raises(ValueError, match="'simm' is none of synth, sim, verify, accuracy, "
+                                         "pnr, power"):
         update_report(tmp_path, "simm", {})
 
 

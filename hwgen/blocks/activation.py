@@ -9,7 +9,7 @@ from functools import cached_property
 from math import ceil
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -170,7 +170,10 @@ class ShiftActivation(Activation):
         """(channels or 1,) factors before the shift; one where all are equal."""
         if isinstance(self.op, Clip):
             return np.ones(1, dtype=np.int64)
-        factors = self.op.multiplier << (self.shift - self.op.shift)
+        if self.rounds_twice:  # the first step is by as many bits in every channel
+            factors = self.op.multiplier << np.maximum(DOUBLING_SHIFT - self.op.shift, 0)
+        else:
+            factors = self.op.multiplier << (self.shift - self.op.shift)
         return factors[:1] if (factors == factors[0]).all() else factors
 
     @cached_property
@@ -178,7 +181,10 @@ class ShiftActivation(Activation):
         """(channels or 1,) summands behind the factors; one where all are equal."""
         if isinstance(self.op, Clip):
             return np.zeros(1, dtype=np.int64)
-        offset = self.op.offset << (self.shift - self.op.shift)
+        if self.rounds_twice:
+            offset = self.op.offset << np.maximum(DOUBLING_SHIFT - self.op.shift, 0)
+        else:
+            offset = self.op.offset << (self.shift - self.op.shift)
         return offset[:1] if (offset == offset[0]).all() else offset
 
     @property
@@ -242,8 +248,7 @@ class ShiftActivation(Activation):
         """Type of what the clip takes, after rounding and shift."""
         if self.rounds_twice:
             kind = self.rounded_once
-            rest = self.shift - DOUBLING_SHIFT
-            ends = [(v >> rest) + self.zero_point + d
+            ends = [(v >> rest) + self.zero_point + d for rest in self.second_shifts
                     for v, d in ((kind.low, -1), (kind.high, 1))]
             return smallest_type(min(*ends, -1), max(*ends, 0))
         kind = self.rounded if self.adds else self.product
@@ -253,6 +258,12 @@ class ShiftActivation(Activation):
     def rounds_twice(self) -> bool:
         """Whether rounding is TensorFlow Lite's, by more bits than its first step takes."""
         return self.rounding == "tflite" and self.shift > DOUBLING_SHIFT
+
+    @property
+    def second_shifts(self) -> list[int]:
+        """Bits of the second step of TensorFlow Lite's rounding, per channel or one for all."""
+        return np.maximum(self.op.shift - DOUBLING_SHIFT, 0).tolist() \
+            if isinstance(self.op, Requantize) else [0]
 
     @property
     def rounded_once(self) -> NumType:
@@ -569,12 +580,22 @@ class ShiftUnit(ActivationUnit):
     def _round_twice(self, m, x: Value, n: int) -> Value:
         """Half up by 31 bits, then half away from zero by the rest, and the zero point."""
         cfg = self.config
-        rest = cfg.shift - DOUBLING_SHIFT
         first = Signal(signed(cfg.rounded_once.width), name=f"doubled_{n}", reset_less=True)
         m.d.sync += first.eq((x + (1 << (DOUBLING_SHIFT - 1))) >> DOUBLING_SHIFT)
         second = Signal(signed(cfg.before_clip.width + 1), name=f"rounded_{n}", reset_less=True)
-        m.d.sync += second.eq(((first + ((1 << (rest - 1)) - (first < 0))) >> rest)
-                              + cfg.zero_point)
+        rests = np.broadcast_to(cfg.second_shifts, cfg.channels)[n::cfg.lanes]
+        distinct = sorted(set(rests.tolist()))
+        results = [((first + ((1 << rest >> 1) - (first < 0 if rest else 0))) >> rest)
+                   + cfg.zero_point for rest in distinct]
+        if len(distinct) == 1:
+            m.d.sync += second.eq(results[0])
+            return second
+        # Channels that differ in their second step: a table says which.
+        group = delay(m, self.group, cfg.product_clocks + 1, f"second_group_{n}")
+        chosen = _table(m, np.array([distinct.index(r) for r in rests.tolist()]
+                                    + [0] * ((1 << cfg.group_width) - len(rests))),
+                        group[:cfg.group_width], (len(distinct) - 1).bit_length())
+        m.d.sync += second.eq(Array(results)[chosen])
         return second
 
     def _rounding(self, x: Value) -> Value | int:

@@ -126,7 +126,7 @@ def _for_input(op: RealOp, over: Node, inputs: list[Tensor], number: int) -> Rea
         distinct = {v: k for k, v in enumerate(dict.fromkeys(values))}
         kinds = np.array([distinct[v] for v in values])
         chosen = np.full(inputs[number].shape[2], -1)
-        channel = np.arange(source.size) % source.shape[2]
+        channel = np.arange(source.size) % source.shape[-1]
         mine = source.reshape(-1) >= 0
         chosen[source.reshape(-1)[mine]] = kinds[channel[mine]]
         if (chosen[source.reshape(-1)[mine]] != kinds[channel[mine]]).any():

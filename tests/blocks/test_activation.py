@@ -145,6 +145,15 @@ def test_requantize_rounds_twice_as_tensorflow_lite(shift):
     check_all_values(op, kind, int_type(12), values=values)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_tensorflow_lite_rounds_by_the_shift_of_each_channel(lanes):
+    kind = int_type(20)
+    values = np.random.default_rng(5).integers(kind.low, kind.high, 60)
+    op = Requantize([1518500250, 1200000001, 1999999999, 1073741824], [35, 31, 29, 38], 2, "tflite",
+                    int_type(16))
+    check_all_values(op, kind, int_type(16), 4, lanes, values)
+
+
 @pytest.mark.parametrize("shift", [0, 1, 5, 31])
 def test_tensorflow_lite_rounds_once_by_few_bits(shift):
     op = Requantize([3], [shift], 1, "tflite", int_type(5))

@@ -163,7 +163,8 @@ def test_products_of_functions_become_a_table(formula):
     h = quantized(run(dense_net(), x), 0.5, -32, 31)
     from math import erf
     with np.errstate(over="ignore"):
-        y = {"silu": h / (1 + np.exp(-h)), "hard_swish": h * np.clip(h * float(np.float32(1 / 6)) + 0.5, 0, 1),
+        sixth = float(np.float32(1 / 6))
+        y = {"silu": h / (1 + np.exp(-h)), "hard_swish": h * np.clip(h * sixth + 0.5, 0, 1),
              "gelu": 0.5 * h * (1 + np.vectorize(erf)(h / np.sqrt(2)))}[formula]
     np.testing.assert_array_equal(run(net, x), quantized(y, 0.25, -16, 15))
 

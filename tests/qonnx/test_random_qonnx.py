@@ -186,4 +186,5 @@ def test_random_networks_have_every_kind_of_layer_quantizer_and_end():
         "Relu6", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu",
         "Silu", "Clip", "Abs", "Neg", "add_equal_scales", "add_unequal_scales",
         "concat_equal_scales", "concat_unequal_scales", "output_map", "end_sums", "end_affine",
-        "end_quant", "end_Softmax", "end_ArgMax", "end_TopK", "end_Sigmoid"}
+        "end_quant", "auto_pad", "constant_nodes", "Identity", "Dropout", "Cast", "Softplus",
+        "Softsign", "Elu", "Erf", "ReduceMax", "ReduceSum", "end_Softmax", "end_ArgMax", "end_TopK", "end_Sigmoid"}
