@@ -127,10 +127,12 @@ def _quantize_linear(node: OnnxNode, inputs: Sequence[Constant | None]) -> Const
     given = inputs[2] if len(inputs) > 2 else None
     zeros = _along(np.zeros(()) if given is None else given.value, values.shape, axis)
     dtype = linear_type(node, given)
-    found = quantize(values, _along(step, values.shape, axis), zeros, dtype.low, dtype.high,
-                     "half_even")
-    assert found.codes is not None
-    return Constant(found.codes + np.broadcast_to(zeros, values.shape).astype(np.int64))
+    # Rounded first, then the zero point is added.
+    rounded = quantize(values, _along(step, values.shape, axis), np.zeros(()), -(1 << 40), 1 << 40,
+                       "half_even")
+    assert rounded.codes is not None
+    codes = rounded.codes + np.broadcast_to(zeros, values.shape).astype(np.int64)
+    return Constant(np.clip(codes, dtype.low, dtype.high))
 
 
 QUANTIZERS: dict[str, Callable[[OnnxNode, Sequence[Constant | None]], Constant]] = {

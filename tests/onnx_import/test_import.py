@@ -243,3 +243,13 @@ def test_the_published_table_is_what_the_code_makes():
     page = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
     assert page.read_text(encoding="utf-8") == table_text(), \
         "run python -m hwgen.onnx_import.table"
+
+
+def test_a_quantize_linear_rounds_before_it_adds_the_zero_point():
+    net = Net(1, 4)
+    zero = net.const(3, np.uint8)
+    net.add("QuantizeLinear", 0.5, zero).add("DequantizeLinear", 0.5, zero)
+    net.add("MatMul", np.eye(4))
+    x = np.array([[0.25, 0.75, -0.25, -0.75], [-9.0, 9.0, 1.25, 200.0]])
+    wanted = np.clip(np.rint(x / 0.5) + 3, 0, 255) * 0.5 - 1.5
+    np.testing.assert_array_equal(run(net, x), wanted)

@@ -231,8 +231,19 @@ def _quantize_linear(importer: "Importer", node: OnnxNode) -> None:
     scale = _along(node, value, _checked_scale(importer.constant(node, 1, "scale")))
     zero = _along(node, value, exact(np.zeros(()) if zero_point is None else zero_point.value))
     dtype = linear_type(node, zero_point)
-    real = _uniform(importer, node, value, scale, zero, dtype, (dtype.low, dtype.high),
-                    "half_even", part="codes")
+    if (zero == zero.reshape(-1)[0]).all():
+        # It rounds first and adds the zero point then, which is not the same at ties: so codes
+        # are counted from the zero point.
+        shift = int(zero.reshape(-1)[0])
+        low, high = dtype.low - shift, dtype.high - shift
+        dtype = smallest_type(low, high)
+        real = _uniform(importer, node, value, scale, zero * 0, dtype, (low, high), "half_even",
+                        part="codes")
+    elif any(int(z) % 2 for z in zero.reshape(-1)):
+        raise Refusal("has odd zero points that differ between channels; give one for all channels")
+    else:
+        real = _uniform(importer, node, value, scale, zero, dtype, (dtype.low, dtype.high),
+                        "half_even", part="codes")
     # The file's tensor holds codes: real / scale + zero.
     importer.set(node, affine(importer, node, real, 1 / scale, zero))
 
@@ -271,14 +282,14 @@ def narrowed(importer: "Importer", node: OnnxNode, value: Value, low: Fraction,
         return None
     codes, meaning = importer.layers[-2:]
     if codes["type"] != "quantize" or meaning["name"] != value.layer \
-            or meaning.get("input") != codes["name"] or "range" in codes \
-            or value.tensor.scale != (1,) or value.tensor.offset != (0,):
+            or meaning.get("input") != codes["name"] \
+            or value.tensor.scale != (1,) or len(value.tensor.offset) > 1:
         return None
-    dtype = value.tensor.dtype
-    bottom, top = max(dtype.low, ceil(low)), min(dtype.high, floor(high))
+    dtype, zero = value.tensor.dtype, value.tensor.offset[0]
+    least, most = codes.get("range", [dtype.low, dtype.high])
+    bottom, top = max(least, ceil(low - zero)), min(most, floor(high - zero))
     if bottom >= top:
         return None
     narrow = smallest_type(bottom, top) if (bottom, top) != (-1, 1) else TERNARY
-    fields = {} if (bottom, top) == (narrow.low, narrow.high) else {"range": [bottom, top]}
-    importer.replace(-2, output_type=narrow.name, **fields)
+    importer.replace(-2, output_type=narrow.name, range=[bottom, top])
     return Value(value.layer, importer.replace(-1), value.index, value.movable)
