@@ -25,7 +25,7 @@ from hwgen.accuracy import top1
 from hwgen.boards import load_board
 from hwgen.build import Target, build
 from hwgen.errors import BoardError
-from hwgen.golden import from_user, golden, golden_of_integers, model_output
+from hwgen.golden import from_user, golden, golden_part, model_output, run_in_batches
 from hwgen.graph import Graph
 from hwgen.model import Model
 from hwgen.onnx_import import import_onnx
@@ -136,9 +136,9 @@ def row(case: Case, vectors: int, board: str) -> tuple[list[str], bool]:
     if labels is None:
         cells.append("")
     else:
-        part = golden_of_integers(graph, from_user(graph, inputs[:len(labels)]), raw=True)
-        shape = (len(labels), *graph.tensor(graph.output).shape)
-        found = top1(graph, part.reshape(shape), labels)
+        part = golden_part(graph)
+        outputs = run_in_batches(part, from_user(graph, inputs[:len(labels)]))
+        found = top1(part, outputs, labels)
         cells.append(f"{found['top1']:.2%} of {found['frames']}")
     whole = bool(good.all())
     if vectors:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from io import StringIO
 from math import isfinite
 from pathlib import Path
@@ -21,15 +21,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from . import __version__
-from .accuracy import load_labels, top1
+from .accuracy import load_labels, top1, top1_line
 from .boards import list_boards, load_board, parse_budget
 from .build import DEFAULT_SHARE, Target, build, check_folder
 from .design import Design
 from .errors import HwgenError
 from .files import check_writable, save_array
-from .golden import golden_of_integers, load_input, model_output
+from .golden import golden_part, load_input, model_output, run_in_batches
 from .graph import Graph
 from .host import host_lines, host_work
+from .input_type import parse_input_type
 from .model import Model, load_model
 from .passes import run_pipeline
 from .report import load_report, render, update_report
@@ -111,6 +112,17 @@ class _Count(click.IntRange):
     name = "whole number"
 
 
+class _InputType(click.ParamType):
+    name = "input type"
+
+    def convert(self, value, param, ctx):
+        try:
+            parse_input_type(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="hwgen")
 def cli() -> None:
@@ -131,7 +143,7 @@ def _json_option(function: Callable) -> Callable:
 
 
 def _input_type_option(function: Callable) -> Callable:
-    return click.option("--input-type", metavar="TYPE[:SCALE]",
+    return click.option("--input-type", type=_InputType(), metavar="TYPE[:SCALE]",
                         help="How the host quantizes the input of an ONNX network that does not "
                         "quantize it itself, e.g. INT16:0.0009765625.")(function)
 
@@ -169,7 +181,9 @@ def _stall_options(default: float) -> Callable:
 @_json_option
 def check_command(model: Path, input_type: str | None, as_json: bool) -> None:
     """Validate MODEL; list every problem, or the layers."""
-    _show_layers(_load(model, input_type).to_graph(), as_json)
+    graph = _load(model, input_type).to_graph()
+    run_pipeline(graph)  # says what can't be made exact
+    _show_layers(graph, as_json)
 
 
 @cli.command("import")
@@ -181,7 +195,7 @@ def check_command(model: Path, input_type: str | None, as_json: bool) -> None:
 def import_command(model: Path, output_file: Path | None, input_type: str | None,
                    as_json: bool) -> None:
     """Turn an ONNX file (QONNX, QCDQ) into a model description."""
-    if model.suffix != ".onnx":
+    if model.suffix.lower() != ".onnx":
         raise click.UsageError(f"{model}: is no .onnx file; only those are imported")
     target = output_file or Path(f"{model.stem}.json")
     if target.suffix != ".json":
@@ -191,14 +205,13 @@ def import_command(model: Path, output_file: Path | None, input_type: str | None
     with _progress("importing"):
         loaded = _load(model, input_type)
         graph = loaded.to_graph()
-    run_pipeline(graph)  # says what can't be made exact, before anything is written
+        run_pipeline(graph)  # says what can't be made exact, before anything is written
     loaded.save_file(target)
     _show_layers(graph, as_json)
     print(f"hwgen: the description is in {target}", file=sys.stderr)
 
 
 def _show_layers(graph: Graph, as_json: bool) -> None:
-    run_pipeline(graph)  # says what can't be made exact
     rows = layer_rows(graph)
     if as_json:
         _print_json(rows)
@@ -292,15 +305,14 @@ def golden_command(model: Path, input_type: str | None, input_file: Path, output
         raise click.UsageError("--labels and --layer exclude each other")
     check_writable(output_file)
     graph = _load(model, input_type).to_graph()
+    part = golden_part(graph, layer)
     codes = load_input(graph, input_file, raw)
-    labels = None if labels_file is None else load_labels(labels_file, len(codes))
+    labels = None if labels_file is None else load_labels(part, labels_file, len(codes))
     with _progress("running the golden model"):
-        result = golden_of_integers(graph, codes, raw, layer)
-        scores = None if labels is None else \
-            golden_of_integers(replace(graph, output_form=None), codes, True)
-    save_array(output_file, result)
-    if scores is not None and labels is not None:
-        print(_accuracy_line(top1(graph, scores.reshape(len(codes), 1, 1, -1), labels)))
+        outputs = run_in_batches(part, codes)
+    save_array(output_file, model_output(part, outputs, raw))
+    if labels is not None:
+        print(top1_line(top1(part, outputs, labels)))
 
 
 @cli.command("simulate")
@@ -324,7 +336,7 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
         check_writable(wave)
     graph = _built_graph(folder)
     x = _frames(graph, input_file, raw)
-    labels = None if labels_file is None else load_labels(labels_file, len(x))
+    labels = None if labels_file is None else load_labels(graph, labels_file, len(x))
     with _progress("simulating") as on_progress:
         result = simulate(folder, x, stall=stall, seed=seed, wave=wave, on_progress=on_progress)
     save_array(output_file, model_output(graph, result.outputs, raw))
@@ -347,11 +359,7 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
     print(f"clocks per frame {clocks:,}{rate}" if clocks else "clocks per frame: needs two frames")
     print(f"latency {result.latency_cycles:,} clocks")
     if labels is not None:
-        print(_accuracy_line(values["accuracy"]))
-
-
-def _accuracy_line(found: dict[str, Any]) -> str:
-    return f"top-1 accuracy {found['top1']:.2%}, {found['correct']} of {found['frames']} frames"
+        print(top1_line(values["accuracy"]))
 
 
 @cli.command("verify")
@@ -425,7 +433,7 @@ def boards_command(as_json: bool) -> None:
 
 
 def _load(path: Path, input_type: str | None = None) -> Model:
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         from .onnx_import import import_onnx  # ONNX takes long to load
 
         return import_onnx(path, input_type)

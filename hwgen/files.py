@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import HwgenError
+from .errors import HwgenError, ModelError
 
-__all__ = ["check_writable", "data_folder", "save_array"]
+__all__ = ["check_writable", "data_folder", "load_array", "save_array"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -31,6 +31,21 @@ def check_writable(path: Path) -> None:
         raise HwgenError(f"{path}: there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise HwgenError(f"{path}: can't be written: no permission in {folder}")
+
+
+def load_array(path: str | Path) -> np.ndarray:
+    """The array of an ``.npy`` file; ModelError unless it holds one."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError):
+        raise ModelError(f"{path}: not a NumPy array file; write one with numpy.save") from None
+    if isinstance(array, np.ndarray):
+        return array
+    with array:
+        raise ModelError(f"{path}: holds several arrays ({', '.join(array.files)}); write one with "
+                         f"numpy.save")
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from .errors import ModelError
+from .files import load_array
 from .front import quantize_input
 from .graph import Graph
 from .passes import run_pipeline
 from .passes.rewrite import prune
 from .real_ops import REAL, Clamp, Quantize, RealThreshold
 
-__all__ = ["from_user", "golden", "golden_of_integers", "load_input", "model_output"]
+__all__ = ["from_user", "golden", "golden_part", "load_input", "model_output", "run_in_batches"]
 
 TOLERANCE = 1e-3  # of a step: what float32 input may be off by
 BATCH_ELEMENTS = 1 << 22  # of the largest tensor, at a time
@@ -49,13 +50,41 @@ def golden(graph: Graph, x: np.ndarray, raw: bool = False, layer: str | None = N
     ModelError
         The input is not one of this model, or there is no such layer.
     """
-    return _run(_part(graph, layer), from_user(graph, x, raw), raw)
+    part = golden_part(graph, layer)
+    return model_output(part, run_in_batches(part, from_user(graph, x, raw)), raw)
 
 
-def golden_of_integers(graph: Graph, codes: np.ndarray, raw: bool = False,
-                       layer: str | None = None) -> np.ndarray:
-    """Like :func:`golden`, for input integers (frames, H, W, C), as :func:`load_input` gives."""
-    return _run(_part(graph, layer), codes, raw)
+def golden_part(graph: Graph, layer: str | None = None) -> Graph:
+    """The nodes that make the tensor ``layer``, by default the output, folded to integers.
+
+    Raises
+    ------
+    ModelError
+        There is no such layer, or it holds real numbers.
+    """
+    if layer is None or layer == graph.output:
+        return _folded(graph)
+    tensors = graph.tensors()
+    if layer in tensors:
+        if tensors[layer].dtype == REAL:
+            raise ModelError(f"{layer}: holds real numbers, not integers; choose the quantizer "
+                             f"behind it or the layer before")
+        # The tensor as the model has it: passes move biases from one tensor to the next.
+        return _folded(prune(replace(graph, output=layer, output_form=None)))
+    whole = _folded(graph)
+    if layer in whole.tensors():
+        return prune(replace(whole, output=layer, output_form=None))
+    names = [n for n, t in (tensors | whole.tensors()).items() if t.dtype != REAL]
+    close = get_close_matches(layer, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
+    raise ModelError(f"{layer}: no layer has this name; {hint}")
+
+
+def run_in_batches(part: Graph, codes: np.ndarray) -> np.ndarray:
+    """Output integers (frames, H, W, C) for input integers, a few frames at a time."""
+    batches = [part.run(batch) for batch in _batches(part, codes)]
+    return np.concatenate(batches) if batches else \
+        np.empty((0, *part.tensor(part.output).shape), dtype=np.int64)
 
 
 def load_input(graph: Graph, path: str | Path, raw: bool = False) -> np.ndarray:
@@ -66,15 +95,7 @@ def load_input(graph: Graph, path: str | Path, raw: bool = False) -> np.ndarray:
     ModelError
         The file can't be read, or is not an input of this model.
     """
-    try:
-        x = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError):
-        raise ModelError(f"{path}: not a NumPy array file; write one with numpy.save") from None
-    if not isinstance(x, np.ndarray):
-        raise ModelError(f"{path}: holds several arrays ({', '.join(x.files)}); write one with "
-                         f"numpy.save")
+    x = load_array(path)
     try:
         return from_user(graph, x, raw)
     except ModelError as error:
@@ -174,33 +195,6 @@ def _first_bad(graph: Graph, array: np.ndarray, good: np.ndarray) -> tuple[tuple
     """Index and value of the first entry of the user's array that is not ``good``."""
     place = tuple(int(i) for i in np.argwhere(~graph.input_form.from_tensor(good))[0])
     return place, array[place]
-
-
-def _part(graph: Graph, layer: str | None) -> Graph:
-    """The nodes that make ``layer``, folded to integers."""
-    if layer is None:
-        return _folded(graph)
-    tensors = graph.tensors()
-    if layer in tensors:
-        if tensors[layer].dtype == REAL:
-            raise ModelError(f"{layer}: holds real numbers, not integers; choose the quantizer "
-                             f"behind it or the layer before")
-        # The tensor as the model has it: passes move biases from one tensor to the next.
-        return _folded(prune(replace(graph, output=layer)))
-    whole = _folded(graph)
-    if layer in whole.tensors():
-        return prune(replace(whole, output=layer))
-    names = [n for n, t in (tensors | whole.tensors()).items() if t.dtype != REAL]
-    close = get_close_matches(layer, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}"
-    raise ModelError(f"{layer}: no layer has this name; {hint}")
-
-
-def _run(part: Graph, codes: np.ndarray, raw: bool) -> np.ndarray:
-    batches = [part.run(batch) for batch in _batches(part, codes)]
-    result = np.concatenate(batches) if batches else \
-        np.empty((0, *part.tensor(part.output).shape), dtype=np.int64)
-    return model_output(part, result, raw)
 
 
 def _folded(graph: Graph) -> Graph:

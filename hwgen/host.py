@@ -1,6 +1,7 @@
 """What is left to the host, in words."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from .graph import Graph
@@ -16,6 +17,8 @@ from .real_ops import (
 )
 
 __all__ = ["host_lines", "host_work"]
+
+LONGEST = 20  # characters of a fraction
 
 
 def host_work(graph: Graph) -> dict[str, list[str]]:
@@ -38,7 +41,7 @@ def _describe(op: RealOp) -> str:
             + ["plus " + _range(op.offset)] * any(o != 0 for o in op.offset)
         return " ".join(parts) or "as it is"
     if isinstance(op, Clamp):
-        bounds = ("" if b is None else f"{float(b):g}" for b in (op.low, op.high))
+        bounds = ("" if b is None else _number(b) for b in (op.low, op.high))
         return f"clamp to {'..'.join(bounds)}"
     if isinstance(op, LeakyRelu):
         return f"leaky ReLU of slope {_range(op.slope)}"
@@ -49,10 +52,19 @@ def _describe(op: RealOp) -> str:
     assert isinstance(op, Quantize)
     if op.out_type.bipolar:
         return "sign"
-    zero = f", zero point {float(op.zero_point):g}" if op.zero_point else ""
-    return f"quantize to {op.out_type.name}, scale {_range(op.scale)}{zero}"
+    narrow = f" {op.low}..{op.high}" if op.bounds else ""
+    zero = f", zero point {_number(op.zero_point)}" if op.zero_point else ""
+    rounding = f", rounding {op.rounding}" if op.rounding != "half_even" else ""
+    return f"quantize to {op.out_type.name}{narrow}, scale {_range(op.scale)}{zero}{rounding}"
 
 
 def _range(numbers: Numbers) -> str:
-    low, high = float(min(numbers)), float(max(numbers))
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    low, high = min(numbers), max(numbers)
+    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+
+
+def _number(number: Fraction | int) -> str:
+    """The number exactly, so that it can be used, unless that is long."""
+    text = str(number)
+    near = float(number)
+    return text if near != number and len(text) <= LONGEST else f"{near!r}".removesuffix(".0")

@@ -429,8 +429,9 @@ class MaxPool(Op):
         return types[0]
 
     def compute(self, *tensors):
-        # Padding loses every comparison: smaller than any value.
-        x = _padded(tensors[0], self.pad, np.iinfo(np.int64).min)
+        # Padding loses every comparison: smaller than any value, integer or fraction.
+        least = -np.inf if tensors[0].dtype == object else np.iinfo(np.int64).min
+        x = _padded(tensors[0], self.pad, least)
         return _pool(x, np.maximum, self.kernel, self.stride)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from .accuracy import top1_line
 from .boards import Board
 from .design import Design
 from .errors import ToolError
@@ -125,8 +126,7 @@ def render(report: Mapping[str, Any]) -> Group:
     accuracy = report.get("accuracy")
     notes = list(host_lines(report.get("host", {})))
     if accuracy:
-        notes.append(f"top-1 accuracy {accuracy['top1']:.2%}, {accuracy['correct']} of "
-                     f"{accuracy['frames']} frames")
+        notes.append(top1_line(accuracy))
     return Group(*parts, *(["", *notes] if notes else []))
 
 

@@ -1,11 +1,9 @@
 """Random QONNX networks, reproducible from a seed: small, odd-sized, of every common operator.
 
-A network is written node by node, and each node is evaluated in float64 on a few vectors as it is
-added, so that scales fit the values that they quantize. Stages are proposed at random; what does
-not fit (too large, a constant tensor) is taken back.
+Stages are proposed at random; what does not fit (too large, a constant tensor) is taken back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Any
@@ -14,14 +12,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tests.qonnx_reference import NEAR, evaluate_node
+from tests.qonnx_writer import MOST_MACS, GraphWriter, Unfit
 
 __all__ = ["QonnxNetwork", "random_network"]
 
 FRAMES = 3  # vectors that scales are fitted to
-MOST_MACS = 200_000
-MOST_VALUES = 1024  # of a tensor, at side 16
-
 Array = np.ndarray
 
 
@@ -84,334 +79,15 @@ def _inputs(rng: np.random.Generator, shape: tuple[int, ...], center: float, spr
     return x.astype(np.float32)
 
 
-class _Unfit(Exception):
-    """A stage that can't be used; another one is drawn."""
-
-
-@dataclass
-class _State:
-    """What a refused stage is taken back to."""
-
-    nodes: list[onnx.NodeProto]
-    constants: dict[str, Array]
-    frames: dict[str, list[Array]]
-    steps: dict[str, Array | None]
-    quantizers: list[str]
-    tags: set[str]
-    head: str
-    macs: int = 0
-    inside: bool = False  # whether a layer with weights or a pooling stands behind the input
-
-    def copy(self) -> "_State":
-        return _State(list(self.nodes), dict(self.constants), dict(self.frames), dict(self.steps),
-                      list(self.quantizers), set(self.tags), self.head, self.macs, self.inside)
-
-
-class _Writer:
-    """Writes one network; ``head`` is the tensor that the next stage reads, always quantized."""
-
-    def __init__(self, seed: int, side: int):
-        self.seed, self.side = seed, side
-        self.rng = np.random.default_rng([seed, side])
-        self.most_values = max(MOST_VALUES * side // 16, 64)
-        self.kind = self.pick("mlp", "line", "cnn", "cnn", "cnn")
-        self.domain = self.pick("qonnx.custom_op.general", "onnx.brevitas",
-                                "finn.custom_op.general")
-        self.qcdq = self.chance(0.2)
-        self.scales = self.pick("pow2", "short", "short", "float32")
-        self.distance = np.inf  # of the last node from its nearest boundary
-        self.opset = self.pick(13, 14, 16, 17, 18, 20)
-        self.constant_nodes = self.chance(0.2)
-        self.trunc_version = self.pick(1, 2)
-        self.naming = self.pick("plain", "torch", "digits")
-        self.s = self.blank()
-
-    def blank(self) -> _State:
-        tags = {self.kind, f"scales_{self.scales}", "qcdq" if self.qcdq else "qonnx"}
-        return _State([], {}, {}, {}, [], tags, "")
-
-    # Choices.
-
-    def pick(self, *values):
-        return values[self.rng.integers(len(values))]
-
-    def upto(self, most: int, least: int = 1) -> int:
-        return int(self.rng.integers(least, most + 1))
-
-    def chance(self, probability: float) -> bool:
-        return bool(self.rng.random() < probability)
-
-    def number(self, value) -> Array:
-        """Near ``value``, positive, with as many significant bits as the network's scales have."""
-        value = np.asarray(value, dtype=np.float64)
-        if self.scales == "pow2":
-            return 2.0**np.rint(np.log2(value))
-        if self.scales == "short":
-            mantissa, exponent = np.frexp(value)
-            return np.ldexp(np.rint(mantissa * 512), exponent - 9)
-        return value.astype(np.float32).astype(np.float64)
-
-    def tag(self, *names: str) -> None:
-        self.s.tags.update(names)
-
-    # The graph.
-
-    @property
-    def head(self) -> str:
-        return self.s.head
-
-    @head.setter
-    def head(self, name: str) -> None:
-        self.s.head = name
-        if prod(self.shape(name)) > self.most_values or self.s.macs > MOST_MACS:
-            raise _Unfit
-
-    def shape(self, name: str | None = None) -> tuple[int, ...]:
-        """Of a tensor (the head), without the batch dimension."""
-        return self.s.frames[name or self.head][0].shape[1:]
-
-    @property
-    def channels(self) -> int:
-        return self.shape()[0]
-
-    def values(self, name: str) -> Array:
-        """Of a tensor, for all vectors."""
-        return np.stack(self.s.frames[name])
-
-    def per_channel(self, values: Any, name: str | None = None) -> Array:
-        """One number per channel, broadcast over a tensor like ``name``."""
-        return np.asarray(values).reshape(1, -1, *[1] * (len(self.shape(name)) - 1))
-
-    def name(self, op: str) -> str:
-        count = len(self.s.frames)
-        return {"plain": f"{op}_{count}_out0", "torch": f"/net/{op.lower()}_{count}/{op}_output_0",
-                "digits": str(count + 20)}[self.naming]
-
-    def constant(self, value) -> str:
-        """An initializer, or a node that makes it; floats are stored as float32."""
-        array = np.asarray(value)
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
-        if self.constant_nodes and array.size:
-            self.tag("constant_nodes")
-            return self.node("Constant", value=numpy_helper.from_array(array))
-        name = f"{self.name('Const')}_value"
-        self.s.constants[name] = array
-        self.s.frames[name] = [array.astype(np.float64) if array.dtype == np.float32 else array]
-        return name
-
-    def node(self, op: str, *inputs, outputs: int = 1, domain: str = "", **attributes) -> Any:
-        """Add a node; inputs are names or arrays. The name of its output, or a list of names."""
-        names = ["" if i is None else i if isinstance(i, str) else self.constant(i)
-                 for i in inputs]
-        made = [self.name(op) + (f"_{n}" if n else "") for n in range(outputs)]
-        proto = helper.make_node(op, names, made, name=f"{op}_{len(self.s.nodes)}", domain=domain,
-                                 **attributes)
-        frames, self.distance = self.run(proto)
-        self.s.nodes.append(proto)
-        self.s.frames.update(zip(made, frames))
-        return made[0] if outputs == 1 else made
-
-    def run(self, proto: onnx.NodeProto) -> tuple[list[list[Array]], float]:
-        """A node's outputs for every vector (once, of constants), and the distance from its
-        nearest boundary."""
-        read = [self.s.frames[name] if name else [None] for name in proto.input]
-        count = max((len(r) for r in read), default=1)
-        results, distances = [], []
-        for n in range(count):
-            outputs, margin = evaluate_node(proto, [r[n] if len(r) > 1 else r[0] for r in read])
-            results.append(outputs)
-            distances.append(margin.distance if margin else np.inf)
-        return [list(frames) for frames in zip(*results)], min(distances)
-
-    # Quantizers.
-
-    def quantize(self, x: str, bits: int | None = None, scale: float | None = None,
-                 signed: bool | None = None, uneven: bool = False) -> str:
-        """Quantize a tensor with random or given parameters; the name of the result.
-
-        ``uneven`` allows a scale or levels per channel.
-        """
-        for _ in range(6):
-            before = self.s.copy()
-            name = self._quantizer(x, bits or self.upto(8), scale, signed, uneven)
-            values = self.values(name)
-            if values.min() < values.max() and self.distance > 10 * NEAR:
-                self.s.quantizers.append(name)
-                return name
-            self.s = before
-        raise _Unfit
-
-    def _quantizer(self, x: str, bits: int, scale: float | None, signed: bool | None,
-                   uneven: bool) -> str:
-        values = self.values(x)
-        if signed is None:
-            signed = bool(values.min() < 0) and self.chance(0.7)
-        if self.qcdq:
-            return self._linear(x, values, bits, scale, signed, uneven)
-        if scale is None and signed and self.chance(0.2):
-            return self._bipolar(x)
-        if scale is None and bits < 5 and self.chance(0.15):
-            return self._levels(x, values, bits, uneven)
-        bits = max(bits, 2) if signed else bits
-        narrow = int(bits > 1 and self.chance(0.3))
-        zero = 0
-        if scale is None and bits > 2 and self.chance(0.15):
-            zero = self.upto(2**bits // 3, 1)
-            self.tag("zero_point")
-        top = 2**(bits - 1) - 1 if signed else 2**bits - 1 - narrow - zero
-        steps = self.step_for(x, values, top, uneven and not zero) if scale is None else scale
-        rounding = self.pick("ROUND", "ROUND", "ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP",
-                             "HALF_DOWN", "HALF_EVEN")
-        self.tag(f"round_{rounding}", f"{'s' if signed else 'u'}{bits}")
-        kind = self.pick(np.float64, np.float64, np.int64)
-        result = self.node("Quant", x, steps, np.array(zero, kind), np.array(bits, kind),
-                           domain=self.domain, signed=int(signed), narrow=narrow,
-                           rounding_mode=rounding)
-        return self.settle(result, steps)
-
-    def settle(self, name: str, steps: Any) -> str:
-        """Note the step of a quantized tensor."""
-        self.s.steps[name] = np.asarray(steps, dtype=np.float64)
-        return name
-
-    def step_for(self, x: str, values: Array, top: int, uneven: bool) -> Array:
-        """A step with which most values lie within ``top`` codes."""
-        if uneven and values.ndim > 2 and self.chance(0.2):
-            self.tag("scale_per_channel")
-            axes = tuple(a for a in range(values.ndim) if a != 2)
-            largest = np.abs(values).max(axis=axes)
-            largest = np.maximum(largest, largest.max() / 32) + 1e-3
-            return self.per_channel(self.number(
-                largest * self.rng.uniform(0.4, 1.2, largest.shape) / (top or 1)), x)
-        largest = np.quantile(np.abs(values), self.rng.uniform(0.7, 1.0)) + 1e-3
-        return self.number(largest * self.rng.uniform(0.6, 1.3) / (top or 1))
-
-    def _bipolar(self, x: str) -> str:
-        self.tag("bipolar")
-        scale = self.number(self.rng.uniform(0.3, 2))
-        if self.chance(0.2):  # as Brevitas wrote it once
-            result = self.node("Quant", x, scale, np.array(0.0), np.array(1.0), signed=1, narrow=0,
-                               domain=self.domain, rounding_mode="ROUND")
-        else:
-            result = self.node("BipolarQuant", x, scale, domain=self.domain)
-        return self.settle(result, scale)
-
-    def _levels(self, x: str, values: Array, bits: int, uneven: bool) -> str:
-        self.tag("multithreshold")
-        rank, count = values.ndim - 1, self.pick(2**bits - 1, self.upto(2**bits - 1))
-        rows = self.channels if self.head and uneven and self.chance(0.5) else 1
-        if x in self.s.frames and rows > 1:
-            rows = self.shape(x)[0]
-        low, high = np.quantile(values, [0.05, 0.95])
-        levels = np.sort(self.rng.uniform(low, high + 1e-3, (rows, count)), axis=1)
-        if self.chance(0.5):
-            levels = np.rint(levels * 8) / 8
-        scale, bias = float(self.number(self.rng.uniform(0.2, 1.5))), 0.0
-        if count == 1 and self.chance(0.5):
-            scale, bias = 2.0, -1.0
-        elif self.chance(0.4):
-            bias = -scale * self.pick(self.upto(count), self.upto(count) + 0.5)
-        layout = {2: "NC", 3: "NCW", 4: "NCHW"}[rank]
-        result = self.node("MultiThreshold", x, levels, domain=self.domain, out_scale=scale,
-                           out_bias=bias, out_dtype=f"UINT{max(count.bit_length(), 1)}",
-                           data_layout=layout)
-        return self.settle(result, scale)
-
-    def _linear(self, x: str, values: Array, bits: int, scale: float | None, signed: bool,
-                uneven: bool) -> str:
-        """QuantizeLinear, a Clip for less than eight bits, DequantizeLinear."""
-        kind = np.int8 if signed else np.uint8
-        bits = max(bits, 2) if signed else bits
-        low, high = (-2**(bits - 1), 2**(bits - 1) - 1) if signed else (0, 2**bits - 1)
-        zero = 0
-        if scale is None and self.chance(0.5):
-            zero = self.upto(high // 2, low // 2)
-            self.tag("zero_point")
-        steps = self.step_for(x, values, max(high - zero, 1), uneven) if scale is None \
-            else np.array(scale)
-        flat = steps.reshape(-1) if steps.size > 1 else steps.reshape(())
-        zeros = np.full(flat.shape, zero, dtype=kind)
-        more = {"axis": 1} if flat.ndim else {}
-        codes = self.node("QuantizeLinear", x, flat, zeros, **more)
-        distance = self.distance
-        if bits < 8:
-            codes = self.node("Clip", codes, np.array(low, kind), np.array(high, kind))
-        result = self.node("DequantizeLinear", codes, flat, zeros, **more)
-        self.distance = distance
-        return self.settle(result, steps)
-
-    # Weights.
-
-    def weights(self, shape: Sequence[int], out_axis: int) -> str:
-        """Quantized weights."""
-        float_weights = self.rng.normal(0, 1, shape)
-        kind = self.pick("bipolar", "ternary", "quant", "quant", "quant", "quant")
-        per_channel = self.chance(0.3)
-        outputs = shape[out_axis]
-        spread = self.rng.uniform(0.3, 1.2, outputs if per_channel else 1)
-        where = [-1 if a == out_axis and per_channel else 1 for a in range(len(shape))]
-        if self.qcdq:
-            return self._linear_weights(float_weights, spread, out_axis, per_channel)
-        if per_channel:
-            self.tag("w_per_channel")
-        if kind == "bipolar":
-            self.tag("w_bipolar")
-            return self.node("BipolarQuant", float_weights, self.number(spread).reshape(where),
-                             domain=self.domain)
-        if self.chance(0.1):
-            self.tag("w_on_a_grid")
-            return self.constant(np.rint(float_weights * 3) / 4)
-        bits = 2 if kind == "ternary" else self.upto(8, 2)
-        steps = self.number(spread * 2 / 2**(bits - 1)).reshape(where if per_channel else ())
-        self.tag(f"w_{bits}")
-        return self.node("Quant", float_weights, steps, np.array(0.0), np.array(float(bits)),
-                         domain=self.domain, signed=1, rounding_mode="ROUND",
-                         narrow=1 if kind == "ternary" else int(self.chance(0.7)))
-
-    def _linear_weights(self, float_weights: Array, spread: Array, out_axis: int,
-                        per_channel: bool) -> str:
-        bits = self.upto(8, 2)
-        steps = self.number(spread * 2 / 2**(bits - 1)).reshape(-1 if per_channel else ())
-        more = {"axis": out_axis} if per_channel else {}
-        limits = -2**(bits - 1) + 1, 2**(bits - 1) - 1
-        if self.chance(0.5):  # codes in the file
-            codes = np.clip(np.rint(float_weights * 2**(bits - 1) / 2), *limits).astype(np.int8)
-            zeros = np.zeros(steps.shape, dtype=np.int8)
-            if not per_channel and self.chance(0.3):
-                self.tag("w_zero_point")
-                codes, zeros = (codes.astype(int) + 128).astype(np.uint8), np.array(128, np.uint8)
-            return self.node("DequantizeLinear", codes, steps, zeros, **more)
-        zeros = np.zeros(steps.shape, dtype=np.int8)
-        codes = self.node("QuantizeLinear", float_weights, steps, zeros, **more)
-        codes = self.node("Clip", codes, np.array(limits[0], np.int8),
-                          np.array(limits[1], np.int8))
-        return self.node("DequantizeLinear", codes, steps, zeros, **more)
-
-    def bias(self, outputs: int) -> str | None:
-        """No bias, a float one, or a quantized one."""
-        if self.chance(0.5):
-            return None
-        values = self.rng.normal(0, 1, outputs)
-        if self.qcdq and self.chance(0.5):
-            self.tag("bias_quantized")
-            codes = np.rint(values * 64).astype(np.int32)
-            return self.node("DequantizeLinear", codes, self.number(1 / 64), np.array(0, np.int32))
-        if self.qcdq or self.chance(0.5):
-            self.tag("bias_float")
-            return self.constant(self.number(np.abs(values) + 1e-3) * np.sign(values))
-        self.tag("bias_quantized")
-        bits = self.pick(6, 8, 16)
-        return self.node("Quant", values, self.number(4 / 2**bits), np.array(0.0),
-                         np.array(float(bits)), domain=self.domain, signed=1, narrow=0,
-                         rounding_mode="ROUND")
+class _Writer(GraphWriter):
+    """Writes one network, stage by stage; the head between stages is quantized."""
 
     # Between a layer with weights and its quantizer.
 
     def norm(self, x: str) -> str:
         count = self.shape(x)[0]
         kind = self.rng.random()
-        if kind < 0.35:
+        if kind < (0.1 if self.scales == "pow2" else 0.4):
             self.tag("bn")
             gamma = self.rng.choice([-1.5, -0.7, 1e-6, 0.6, 1.0, 1.3], count)
             spread = float(self.values(x).std()) + 0.1
@@ -424,7 +100,7 @@ class _Writer:
             self.tag("affine")
             scale = self.rng.choice([-1, 1], count) * self.number(self.rng.uniform(0.5, 2, count))
             x = self.node("Mul", x, self.per_channel(scale, x))
-            return self.node("Add", x, self.per_channel(self.rng.normal(0, 0.5, count), x))
+            return self.node("Add", x, self.per_channel(self.summand(count), x))
         if kind < 0.6:
             self.tag("div")
             return self.node("Div", x, self.number(self.rng.uniform(1, 4)))
@@ -457,10 +133,15 @@ class _Writer:
         if self.chance(0.1):  # what exporters leave behind
             op = self.pick("Identity", "Dropout", "Cast")
             self.tag(op)
-            x = self.node(op, x, **({"to": 1} if op == "Cast" else {}))
+            x = self.node(op, x, to=1) if op == "Cast" else self.node(op, x)
         return self.quantize(x, **{"uneven": True} | quantizer)
 
     # Layers with weights.
+
+    def one_step(self) -> float | None:
+        """The step of the head; None if it has several."""
+        step = self.s.steps.get(self.head)
+        return None if step is None or step.size > 1 else float(step.reshape(-1)[0])
 
     def even(self) -> bool:
         """Whether the head has one step, or steps that are small multiples of one."""
@@ -530,7 +211,7 @@ class _Writer:
             pads = [0] * 2 * rank
         stride = [1] * rank if same else [self.pick(1, 1, 2) for _ in space]
         if any(e > n + pads[a] + pads[a + rank] for a, (e, n) in enumerate(zip(extent, space))):
-            raise _Unfit
+            raise Unfit
         auto = self.chance(0.2) and max(dilation) == 1
         groups = self.pick(1, 1, 1, *(g for g in range(2, channels + 1) if channels % g == 0))
         if groups > 1:
@@ -567,7 +248,7 @@ class _Writer:
         outputs = max(outputs // groups, 1) * groups
         if any(2 * (n - 1) + k + e <= pads[a] + pads[a + rank]
                for a, (n, k, e) in enumerate(zip(space, kernel, extra))):
-            raise _Unfit
+            raise Unfit
         # One scale per output channel is no axis of these weights where there are groups.
         weights = self.weights((channels, outputs // groups, *kernel), 1)
         bias = self.bias(outputs)
@@ -621,7 +302,7 @@ class _Writer:
         self.s.inside = True
         space = self.shape()[1:]
         if not space:
-            raise _Unfit
+            raise Unfit
         kernel = [min(self.upto(4), n) for n in space]
         pads = [self.upto(k - 1, 0) if self.chance(0.4) else 0 for k in kernel * 2]
         attributes: dict[str, Any] = {"kernel_shape": kernel,
@@ -652,23 +333,23 @@ class _Writer:
 
     def trunc(self) -> None:
         """An average of four, cut off: how Brevitas exports it."""
-        step, space = self.s.steps.get(self.head), self.shape()[1:]
-        if self.qcdq or step is None or step.size > 1 or not space or min(space) < 2:
-            raise _Unfit
+        step, space = self.one_step(), self.shape()[1:]
+        if self.qcdq or step is None or not space or min(space) < 2:
+            raise Unfit
         values = self.values(self.head) / step
         if not np.array_equal(values, np.rint(values)):
-            raise _Unfit
+            raise Unfit
         self.tag(f"trunc_v{self.trunc_version}")
         rank = len(space)
         sums = self.node("Mul", self.node("AveragePool", self.head, kernel_shape=[2] * rank,
                                           strides=[2] * rank), np.array(2.0**rank))
         bits = max(int(np.abs(values).max()).bit_length() + 1, 2)
         stated = {"signed": 1, "narrow": 0} if self.trunc_version == 2 and self.chance(0.5) else {}
-        more = [step * 2**rank] if self.trunc_version == 2 else []
-        y = self.node("Trunc", sums, step, np.array(0.0), np.array(float(bits + rank)), *more,
-                      np.array(float(bits)), domain=self.domain,
+        more = [np.array(step * 2**rank)] if self.trunc_version == 2 else []
+        y = self.node("Trunc", sums, np.array(step), np.array(0.0), np.array(float(bits + rank)),
+                      *more, np.array(float(bits)), domain=self.domain,
                       rounding_mode=self.pick("FLOOR", "ROUND", "CEIL"), **stated)
-        self.s.steps[y] = step * 2**rank if more else step
+        self.s.steps[y] = np.array(step * 2**rank if more else step)
         self.s.quantizers.append(y)
         self.head = y
 
@@ -676,7 +357,7 @@ class _Writer:
         self.tag("resize")
         x, space = self.head, self.shape()[1:]
         if not space:
-            raise _Unfit
+            raise Unfit
         factor = [self.upto(2) for _ in space]
         if self.chance(0.5):
             inputs: list[Array | None] = [np.zeros(0), np.array([1.0, 1.0, *factor])]
@@ -691,7 +372,7 @@ class _Writer:
     def rearrange(self) -> None:
         """Elements of the head in another place, or fewer of them."""
         if not self.s.inside:  # the input is not taken apart
-            raise _Unfit
+            raise Unfit
         space = self.shape()[1:]
         if len(space) == 2:
             kind = self.pick(self.depth_to_space, self.space_to_depth, self.crop, self.shuffle,
@@ -700,22 +381,23 @@ class _Writer:
             kind = self.pick(self.crop, self.shuffle, self.gather, self.split)
         else:
             kind = self.pick(self.gather, self.split)
-        step = self.s.steps.get(self.head)
-        if step is None or step.size > 1:
-            raise _Unfit
+        if self.one_step() is None:
+            raise Unfit
         y = kind()
-        self.s.steps[y] = step
+        self.s.steps.setdefault(y, self.s.steps[self.head])
         self.tag(kind.__name__)
         self.head = y
 
     def depth_to_space(self) -> str:
+        if self.channels % 4:  # as networks do that make images larger
+            self.head = self.finish(self.conv(self.head, 4 * self.upto(2), True), uneven=False)
         if self.channels % 4:
-            raise _Unfit
+            raise Unfit
         return self.node("DepthToSpace", self.head, blocksize=2, mode=self.pick("DCR", "CRD"))
 
     def space_to_depth(self) -> str:
         if self.shape()[1] % 2 or self.shape()[2] % 2:
-            raise _Unfit
+            raise Unfit
         return self.node("SpaceToDepth", self.head, blocksize=2)
 
     def crop(self) -> str:
@@ -731,7 +413,7 @@ class _Writer:
         """Channels of two groups in turn: Reshape, Transpose, Reshape."""
         channels, *space = self.shape()
         if channels % 2:
-            raise _Unfit
+            raise Unfit
         rank = len(space)
         apart = self.node("Reshape", self.head, np.array([1, 2, channels // 2, *space]))
         turned = self.node("Transpose", apart, perm=[0, 2, 1, *range(3, 3 + rank)])
@@ -745,9 +427,9 @@ class _Writer:
         """Channels split, both parts used: swapped, or added."""
         channels = self.channels
         if channels < 2:
-            raise _Unfit
+            raise Unfit
         if channels % 2 == 0 and self.chance(0.5):
-            more = {"num_outputs": 2} if self.opset >= 18 else {}
+            more: dict[str, Any] = {"num_outputs": 2} if self.opset >= 18 else {}
             a, b = self.node("Split", self.head, outputs=2, axis=1, **more)
             if self.chance(0.5):
                 return self.quantize(self.node("Add", a, b))
@@ -764,14 +446,13 @@ class _Writer:
 
     def residual(self) -> None:
         """A layer beside the head, added to it."""
-        x, step = self.head, self.s.steps.get(self.head)
-        equal = step is not None and step.size == 1 and self.chance(0.5)
+        x, step = self.head, self.one_step() if self.chance(0.6) else None
         branch = self.linear(x, self.channels, same=True)
         if self.shape(branch) != self.shape(x):
-            raise _Unfit
-        beside = self.quantize(self.norm(branch), scale=float(step)) if equal \
-            else self.finish(branch, uneven=False)
-        self.tag("add_equal_scales" if equal else "add_unequal_scales")
+            raise Unfit
+        beside = self.quantize(self.norm(branch), scale=step) if step else \
+            self.finish(branch, uneven=False)
+        self.tag("add_equal_scales" if step else "add_unequal_scales")
         y = self.node(self.pick("Add", "Add", "Add", "Sub"), *self.either(beside, x))
         self.head = self.quantize(self.activation(y), uneven=True)
 
@@ -780,18 +461,17 @@ class _Writer:
 
     def concat(self) -> None:
         """Two layers side by side, or one beside the head."""
-        x, step, inside = self.head, self.s.steps.get(self.head), self.s.inside
-        equal = step is not None and step.size == 1 and self.chance(0.5)
-        given: dict[str, Any] = {"scale": float(step)} if equal else {"uneven": False}
-        ends = [self.quantize(self.norm(self.linear(x, same=True)), **given)]
+        x, inside = self.head, self.s.inside
+        step = self.one_step() if self.chance(0.6) else None
+        ends = [self.quantize(self.norm(self.linear(x, same=True)), scale=step)]
         ends.append(x if inside and self.chance(0.5)
-                    else self.quantize(self.norm(self.linear(x, same=True)), **given))
+                    else self.quantize(self.norm(self.linear(x, same=True)), scale=step))
         if self.shape(ends[0])[1:] != self.shape(ends[1])[1:]:
-            raise _Unfit
-        self.tag("concat_equal_scales" if equal else "concat_unequal_scales")
-        y = self.node("Concat", *self.either(*ends), axis=1)
-        if equal:
-            self.s.steps[y] = step
+            raise Unfit
+        self.tag("concat_equal_scales" if step else "concat_unequal_scales")
+        y = self.node("Concat", *self.either(ends[0], ends[1]), axis=1)
+        if step:
+            self.s.steps[y] = np.array(step)
             self.head = y
         else:
             self.head = self.quantize(y, uneven=True)
@@ -844,7 +524,7 @@ class _Writer:
                     self.attempt(self.stage)
                 output, tail = self.close()
                 return self.network(output, tail)
-            except _Unfit:
+            except Unfit:
                 continue
 
     def attempt(self, stage: Callable[[], None]) -> None:
@@ -854,9 +534,9 @@ class _Writer:
             try:
                 stage()
                 return
-            except _Unfit:
+            except Unfit:
                 self.s = before
-        raise _Unfit
+        raise Unfit
 
     def stage(self) -> None:
         if not self.even():
@@ -868,7 +548,7 @@ class _Writer:
                    self.requantize]
         if not vector:
             stages += [self.max_pool, self.average_pool, self.trunc, self.upsample,
-                       self.rearrange, self.rearrange]
+                       self.rearrange, self.rearrange, self.dense_of_all]
         self.pick(*stages)()
 
     def open(self) -> None:
@@ -921,7 +601,7 @@ class _Writer:
         else:
             y = self.dense(self.vector(), self.upto(10, 2))
         if self.s.macs > MOST_MACS or prod(self.shape(y)) > self.most_values:
-            raise _Unfit
+            raise Unfit
         end = self.pick("", "affine", "affine", "quant", "Softmax", "ArgMax", "TopK", "Sigmoid")
         self.tag(f"end_{end}" if end else "end_sums")
         if self.chance(0.3) or end == "affine":

@@ -6,7 +6,6 @@ comes to lie next to a boundary of a quantizer's rounding. :func:`evaluate` says
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from math import erf
 from typing import Any, NamedTuple
 
@@ -143,8 +142,8 @@ def _rounded(x: Array, mode: str, low: float = -np.inf, high: float = np.inf
 
 
 def _range(a: Attributes, bits: Array) -> tuple[int, int]:
-    bits, signed, narrow = int(bits), a.get("signed", 1), a.get("narrow", 0)
-    return (-2**(bits - 1) + narrow, 2**(bits - 1) - 1) if signed else (0, 2**bits - 1 - narrow)
+    top, narrow = 2**int(bits), a.get("narrow", 0)
+    return (-top // 2 + narrow, top // 2 - 1) if a.get("signed", 1) else (0, top - 1 - narrow)
 
 
 def _sign(x: Array, scale: Array) -> Rounded:
@@ -260,14 +259,13 @@ def _conv_transpose(a: Attributes, x: Array, w: Array, bias: Array | None = None
     parts = []
     for part, kernels in zip(np.split(x, groups, axis=1), np.split(w, groups, axis=0)):
         y = np.zeros((1, w.shape[1], *full))
-        for tap in product(*map(range, w.shape[2:])):
+        for tap in np.ndindex(*w.shape[2:]):
             place = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in
                           zip(tap, dilations, x.shape[2:], strides))
-            y[(slice(None), slice(None), *place)] += np.moveaxis(
-                np.tensordot(part, kernels[(slice(None), slice(None), *tap)], (1, 0)), -1, 1)
+            y[(..., *place)] += np.moveaxis(np.tensordot(part, kernels[(..., *tap)], (1, 0)), -1, 1)
         parts.append(y)
-    inner = tuple(slice(before, n - after) for n, (before, after) in zip(full, pads))
-    whole = np.concatenate(parts, axis=1)[(slice(None), slice(None), *inner)]
+    inner = [slice(before, n - after) for n, (before, after) in zip(full, pads)]
+    whole = np.concatenate(parts, axis=1)[(..., *inner)]
     return whole + _channels(bias, rank)
 
 
@@ -411,7 +409,7 @@ def _over_space(reduce: Callable[..., Array]) -> Callable[..., Array]:
     return lambda a, x: reduce(x, axis=tuple(range(2, x.ndim)), keepdims=True)
 
 
-PLAIN: dict[str, Callable[..., Array | list[Array]]] = {
+PLAIN: dict[str, Callable[..., Any]] = {
     "Abs": lambda a, x: np.abs(x),
     "Add": lambda a, x, y: x + y,
     "AveragePool": _average_pool,

@@ -1,13 +1,22 @@
 """The golden model on arrays as a user gives and reads them."""
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from hwgen.errors import ModelError
-from hwgen.golden import from_user, golden, golden_of_integers, load_input, model_output
+from hwgen.golden import (
+    from_user,
+    golden,
+    golden_part,
+    load_input,
+    model_output,
+    run_in_batches,
+)
+from hwgen.graph import ArrayForm
 from hwgen.ops import Bias, Concat, Conv, MaxPool, Reshape
 from hwgen.real_ops import Affine, Clamp, Quantize
 from hwgen.types import BIPOLAR, int_type, uint_type
@@ -85,6 +94,24 @@ def test_a_layer_inside_has_its_own_meaning():
     np.testing.assert_array_equal(golden(graph, PIXELS, True, layer="bn"), conv)
     np.testing.assert_array_equal(golden(graph, x, layer="bn"), conv * .5 + float(F(1, 3)))
     np.testing.assert_array_equal(golden(graph, x, layer="act"), golden(graph, x))
+
+
+def test_the_form_of_the_output_is_not_that_of_inner_layers():
+    form = ArrayForm((2, 6), (2, 2, 3), (1, 2, 0))  # channels first, and pixels in one row
+    graph = replace(image_network().build(), output_form=form)
+    inner, made = golden(graph, PIXELS / 4, layer="conv"), golden(graph, PIXELS / 4)
+    assert (inner.shape, made.shape) == ((2, 2, 3, 2), (2, 2, 6))
+    np.testing.assert_array_equal(golden(graph, PIXELS / 4, layer="act"), made)
+    np.testing.assert_array_equal(made, golden(image_network().build(), PIXELS / 4)
+                                  .transpose(0, 3, 1, 2).reshape(2, 2, 6))
+
+
+def test_the_form_of_the_output_is_not_that_of_a_tensor_that_a_pass_makes():
+    graph = GraphBuilder((2,), int_type(6)).add("bn", Affine((F(1),), (F(2), F(5)))) \
+        .add("act", Quantize(uint_type(3), F(4), 0, "floor")).build()
+    graph = replace(graph, output_form=ArrayForm.of((2, 1)))
+    assert golden(graph, [[4, 0]], True, layer="act_bias").tolist() == [[6, 5]]
+    assert golden(graph, [[4, 0]], True).tolist() == [[[1], [1]]]
 
 
 def test_a_layer_behind_a_quantizer_is_computed_from_it():
@@ -206,9 +233,10 @@ def test_a_file_is_read(tmp_path):
 def test_the_integers_of_a_file_run(tmp_path):
     np.save(tmp_path / "x.npy", PIXELS / 4)
     graph = image_network().build()
-    np.testing.assert_array_equal(
-        golden_of_integers(graph, load_input(graph, tmp_path / "x.npy"), layer="conv"),
-        golden(graph, PIXELS / 4, layer="conv"))
+    part = golden_part(graph, "conv")
+    codes = run_in_batches(part, load_input(graph, tmp_path / "x.npy"))
+    np.testing.assert_array_equal(model_output(part, codes),
+                                  golden(graph, PIXELS / 4, layer="conv"))
 
 
 def test_a_missing_file_is_named(tmp_path):

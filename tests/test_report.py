@@ -164,3 +164,17 @@ def test_the_tables_show_synthesis_beside_the_estimate():
 
 def test_the_report_is_plain_json():
     assert json.loads(json.dumps(a_report())) == a_report()
+
+
+def test_the_tables_end_with_what_the_host_does_and_the_accuracy():
+    report = a_report() | {
+        "host": {"input": ["quantize to INT4, scale 0.25"], "output": ["Softmax"]},
+        "accuracy": {"frames": 8, "correct": 7, "top1": 0.875}}
+    assert shown(report).splitlines()[-4:] == [
+        "", "input, on the host: quantize to INT4, scale 0.25", "left to the host: Softmax",
+        "top-1 accuracy 87.50%, 7 of 8 frames"]
+
+
+def test_a_host_without_work_is_not_mentioned():
+    assert a_report()["host"] == {"input": [], "output": []}
+    assert "host" not in shown(a_report())

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from ..errors import ModelError
 from ..graph import REAL, ArrayForm, Tensor
+from ..input_type import parse_input_type
 from ..model import Model
 from ..model.description import LAYER, LAYER_TYPES
 from ..model.layers import Refusal as LayerRefusal
 from ..model.layers import lower
 from ..model.problems import field_problems
-from ..types import NumType, parse_type
+from ..types import NumType
 from .constants import Constant
 from .evaluate import evaluate
 from .file import NetworkFile, OnnxNode, read_file
@@ -434,23 +435,7 @@ def _form_fields(form: ArrayForm) -> dict[str, list[int]]:
 
 
 def _parse_input_type(text: str | None, source: str) -> tuple[NumType, Fraction] | None:
-    """``TYPE`` or ``TYPE:SCALE``."""
-    if text is None:
-        return None
-    name, _, scale = text.partition(":")
     try:
-        return parse_type(name), parse_scale(scale or "1")
+        return None if text is None else parse_input_type(text)
     except ValueError as error:
-        raise ModelError(f"{source}: --input-type {text}: {error}; give TYPE or TYPE:SCALE, e.g. "
-                         "INT16:0.0009765625 or UINT8:1/255") from None
-
-
-def parse_scale(text: str) -> Fraction:
-    """A positive number such as 0.5 (exactly as written) or 1/255."""
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{text!r} is no number") from None
-    if value <= 0:
-        raise ValueError(f"scale must be positive, found {text}")
-    return value
+        raise ModelError(f"{source}: --input-type {text}: {error}") from None

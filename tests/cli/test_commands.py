@@ -13,6 +13,7 @@ from hwgen import __version__, cli
 from hwgen.resources import Resources
 from hwgen.synth import SynthResult
 
+COMMANDS = ("boards", "build", "check", "golden", "import", "report", "simulate", "synth", "verify")
 RNG = np.random.default_rng(7)
 FRAMES = RNG.integers(0, 16, (5, 4, 4, 1))
 
@@ -26,12 +27,11 @@ def frames(tmp_path):
 def test_help_lists_every_command(hwgen):
     done = hwgen("--help")
     assert done.status == 0
-    for command in ("boards", "build", "check", "golden", "report", "simulate", "synth", "verify"):
+    for command in COMMANDS:
         assert f"\n  {command} " in done.out
 
 
-@pytest.mark.parametrize("command", ["boards", "build", "check", "golden", "report", "simulate",
-                                     "synth", "verify"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(hwgen, command):
     done = hwgen(command, "--help")
     assert done.status == 0

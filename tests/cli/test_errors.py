@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hwgen import cli
+from hwgen.files import data_folder
 
 USAGE = [
     (["nonsense"], "No such command 'nonsense'", "hwgen"),
@@ -264,8 +265,9 @@ def test_interrupt_in_a_command_exits_with_130(hwgen, monkeypatch):
     assert done.errors[-1] == "hwgen: interrupted"
 
 
-def test_ctrl_c_during_a_build_leaves_nothing(model, tmp_path):
+def test_ctrl_c_during_a_build_leaves_nothing(tmp_path):
     folder = tmp_path / "design"
+    model = data_folder("examples") / "digits" / "model.json"  # its Verilog takes a while
     process = subprocess.Popen(
         [sys.executable, "-m", "hwgen", "build", str(model), "-o", str(folder), "-v"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)

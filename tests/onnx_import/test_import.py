@@ -253,3 +253,23 @@ def test_a_quantize_linear_rounds_before_it_adds_the_zero_point():
     x = np.array([[0.25, 0.75, -0.25, -0.75], [-9.0, 9.0, 1.25, 200.0]])
     wanted = np.clip(np.rint(x / 0.5) + 3, 0, 255) * 0.5 - 1.5
     np.testing.assert_array_equal(run(net, x), wanted)
+
+
+def test_a_skip_from_the_quantized_input_joins_a_layer():
+    weights = RNG.integers(-8, 8, (3, 2, 1, 1)) * 0.5
+    net = Net(1, 2, 4, 4).quant()
+    first = net.last
+    net.add("Conv", net.weights(weights)).quant(scale=0.25).add("Concat", first, axis=1)
+    x = random_input(2, 2, 4, 4)
+    h = quantized(x)
+    wanted = np.concatenate([quantized(convolved(h, weights)), h], axis=1)
+    np.testing.assert_array_equal(run(net, x), wanted)
+
+
+def test_a_part_of_the_quantized_input_is_cropped():
+    net = Net(1, 4, 4, 4).quant().add("Slice", np.array([1]), np.array([3]), np.array([1]))
+    net.nodes[-1].input[1:] = [net.const([1], np.int64), net.const([3], np.int64),
+                               net.const([1], np.int64)]
+    net.add("Conv", net.weights(np.ones((1, 2, 1, 1))))
+    x = random_input(2, 4, 4, 4)
+    np.testing.assert_array_equal(run(net, x), quantized(x)[:, 1:3].sum(axis=1, keepdims=True))

@@ -4,12 +4,13 @@ from math import ceil
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from hwgen.golden import from_user, golden
 from hwgen.onnx_import.importer import translate
 from hwgen.passes import run_pipeline
 from tests.qonnx_networks import random_network
-from tests.qonnx_reference import NEAR, evaluate, execute
+from tests.qonnx_reference import NEAR, evaluate, evaluate_node, execute
 from tests.random_networks import random_folding
 from tests.system.top_driver import TopSimulator, at_random
 
@@ -157,11 +158,9 @@ def test_few_vectors_lie_so_near_to_a_boundary_that_they_are_dropped():
 
 
 def test_a_value_beside_a_boundary_is_noticed_and_a_tie_is_none():
-    network = random_network(0)
-    quant = next(n for n in network.model.graph.node if n.op_type == "Quant")
+    quant = helper.make_node("Quant", list("xszb"), ["y"], signed=1, narrow=0,
+                             rounding_mode="ROUND")
     for x, settled in ((0.5, True), (0.5 + NEAR / 2, False), (0.5 + 2 * NEAR, True)):
-        from tests.qonnx_reference import evaluate_node
-
         inputs = [np.array([[x]]), np.array(1.0), np.array(0.0), np.array(4.0)]
         _, margin = evaluate_node(quant, inputs)
         assert (margin.distance > NEAR) == settled
@@ -187,4 +186,5 @@ def test_random_networks_have_every_kind_of_layer_quantizer_and_end():
         "Silu", "Clip", "Abs", "Neg", "add_equal_scales", "add_unequal_scales",
         "concat_equal_scales", "concat_unequal_scales", "output_map", "end_sums", "end_affine",
         "end_quant", "auto_pad", "constant_nodes", "Identity", "Dropout", "Cast", "Softplus",
-        "Softsign", "Elu", "Erf", "ReduceMax", "ReduceSum", "end_Softmax", "end_ArgMax", "end_TopK", "end_Sigmoid"}
+        "Softsign", "Elu", "Erf", "ReduceMax", "ReduceSum", "end_Softmax", "end_ArgMax", "end_TopK",
+        "end_Sigmoid"}

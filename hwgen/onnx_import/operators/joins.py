@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph import REAL
 from ..file import OnnxNode
 from ..refusal import Refusal
 from ..registry import handles
@@ -28,8 +29,9 @@ def _concat(importer: "Importer", node: OnnxNode) -> None:
         return
     rank = len(values[0].shape)
     axis = int(node.attributes.get("axis", 1)) % rank
-    if any(v.movable for v in values):
-        raise Refusal("joins parts of the network's input; quantize it and put a layer in front")
+    if any(v.movable and v.tensor.dtype == REAL for v in values):
+        raise Refusal("joins the network's input before it is quantized; put a quantizer in front")
+    values = [v.moved(v.index, movable=False) for v in values]  # the layout is settled
     if len({v.tensor.shape[:2] for v in values}) > 1:
         if rank > 2:
             raise Refusal("joins tensors of shapes " + ", ".join(v.sizes() for v in values)

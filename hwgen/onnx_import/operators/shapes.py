@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...graph import REAL
 from ..file import OnnxNode
 from ..refusal import Refusal
 from ..registry import handles
@@ -126,11 +127,12 @@ def part(importer: "Importer", node: OnnxNode, value: Value, index: np.ndarray,
     if not index.size:
         raise Refusal("selects nothing")
     _, width, channels = value.tensor.shape
-    if value.movable or value.index.size != int(np.prod(value.tensor.shape)):
-        importer.set(node, value.moved(index, movable=False), position)
-        if value.movable:
-            raise Refusal("cuts the network's input apart; do that before the network, or behind "
-                          "a first layer")
+    if value.movable and value.tensor.dtype == REAL:
+        raise Refusal("cuts the network's input apart before it is quantized; put a quantizer in "
+                      "front")
+    value = value.moved(value.index, movable=False)  # its layout is settled from here on
+    if value.index.size != int(np.prod(value.tensor.shape)):
+        importer.set(node, value.moved(index), position)
         return
     flat = index.reshape(-1)
     rows, columns, chosen = flat // (width * channels), flat // channels % width, flat % channels
