@@ -6,7 +6,19 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.graph import ArrayForm, Graph, Node, Tensor
-from hwgen.ops import Clip, Concat, MaxPool, Op, Reshape, SumPool, Upsample
+from hwgen.ops import (
+    Clip,
+    Concat,
+    Crop,
+    DepthToSpace,
+    MaxPool,
+    Op,
+    Reshape,
+    Select,
+    SumPool,
+    Upsample,
+    Windows,
+)
 from hwgen.real_ops import REAL, Affine, Quantize, RealThreshold
 from hwgen.types import NumType
 
@@ -36,7 +48,8 @@ class GraphBuilder:
         read = [self.tensors[i] for i in inputs]
         shapes = tuple(t.shape for t in read)
         shape = op.shape(*shapes)
-        dtype = op.result_type(tuple(t.dtype for t in read), shapes)
+        dtype = REAL if _stays_real(op, read) else \
+            op.result_type(tuple(t.dtype for t in read), shapes)
         self.tensors[name] = Tensor(shape, dtype, *_meaning(op, read, dtype))
         self.nodes.append(Node(name, op, inputs, self.tensors[name]))
         return self
@@ -58,6 +71,17 @@ def _fractions(values) -> tuple[Fraction, ...]:
     return tuple(map(Fraction, values)) if isinstance(values, tuple | list) else (Fraction(values),)
 
 
+MOVES = Concat | Crop | DepthToSpace | MaxPool | Reshape | Select | Upsample | Windows
+
+
+def _stays_real(op: Op, read: list[Tensor]) -> bool:
+    """Whether an operation that only moves or compares values has real ones."""
+    if not isinstance(op, MOVES) or isinstance(op, SumPool):
+        return False
+    return any(t.dtype == REAL for t in read) \
+        or isinstance(op, MaxPool) and any(s < 0 for s in read[0].scale)
+
+
 def _meaning(op: Op, read: list[Tensor], dtype: NumType):
     tensor = read[0]
     if dtype == REAL:
@@ -73,14 +97,22 @@ def _meaning(op: Op, read: list[Tensor], dtype: NumType):
         return op.scale, tuple(-s * op.zero_point for s in op.scale)
     if isinstance(op, RealThreshold):
         return (op.scale,), (Fraction(0),)
-    if isinstance(op, MaxPool | Upsample | Clip) and not isinstance(op, SumPool):
+    if isinstance(op, Clip):
         return tensor.scale, tensor.offset
-    if isinstance(op, Reshape):
-        pixels = tensor.shape[0] * tensor.shape[1]
-        return tuple(v * pixels if len(v) > 1 else v for v in (tensor.scale, tensor.offset))
-    if isinstance(op, Concat):
-        pairs = [t.channel(c) for t in read for c in range(t.shape[2])]
-        return tuple(s for s, _ in pairs), tuple(o for _, o in pairs)
+    if isinstance(op, MOVES) and not isinstance(op, SumPool):
+        if all(t.scale == tensor.scale and t.offset == tensor.offset for t in read) \
+                and len(tensor.scale) == len(tensor.offset) == 1:
+            return tensor.scale, tensor.offset
+        return _moved(op, read)
     return _fractions(1), _fractions(0)  # weights and pools count in units of their own
 
 
+def _moved(op: Op, read: list[Tensor]) -> tuple[tuple[Fraction, ...], tuple[Fraction, ...]]:
+    """Scales and offsets of the channels that the output's first pixel comes from."""
+    starts = np.cumsum([0] + [t.shape[2] for t in read])
+    pairs = [t.channel(c) for t in read for c in range(t.shape[2])]
+    marks = op.compute(*(np.zeros((1, *t.shape), dtype=np.int64) + start + np.arange(t.shape[2])
+                         for start, t in zip(starts, read)))
+    assert (marks == marks[:, :1, :1]).all(), "channels of several meanings become one"
+    chosen = [pairs[c] for c in marks[0, 0, 0]]
+    return tuple(s for s, _ in chosen), tuple(o for _, o in chosen)

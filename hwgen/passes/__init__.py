@@ -5,17 +5,20 @@ from time import perf_counter
 
 from ..errors import ModelError
 from ..graph import Graph
+from .absorb_selects import absorb_selects
 from .fold_activations import fold_activations
 from .infer_types import infer_types
 from .merge_bias import merge_bias
 from .merge_multipliers import merge_multipliers
 from .quantize_early import quantize_early
 from .rewrite import needed
+from .shrink_multipliers import shrink_multipliers
 from .simplify import simplify
 from .verify import verify
 
-__all__ = ["PIPELINE", "fold_activations", "infer_types", "merge_bias", "merge_multipliers",
-           "quantize_early", "run_pipeline", "simplify", "verify"]
+__all__ = ["PIPELINE", "absorb_selects", "fold_activations", "infer_types", "merge_bias",
+           "merge_multipliers", "quantize_early", "run_pipeline", "shrink_multipliers", "simplify",
+           "verify"]
 
 PIPELINE = (
     infer_types,  # first: the ranges of the accumulators bound the levels found below
@@ -25,6 +28,8 @@ PIPELINE = (
     fold_activations,
     merge_bias,  # after fold_activations, which leaves a Bias before each shift
     simplify,
+    absorb_selects,
+    shrink_multipliers,
     infer_types,  # again: the passes above narrow accumulators
 )
 

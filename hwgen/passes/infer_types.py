@@ -7,7 +7,9 @@ import numpy as np
 from ..errors import ModelError
 from ..graph import Graph
 from ..ops import Threshold
+from ..real_ops import REAL
 from ..types import MAX_WIDTH, NumType
+from .rewrite import only_moves
 
 __all__ = ["infer_types"]
 
@@ -17,8 +19,8 @@ def infer_types(graph: Graph) -> Graph:
 
     Requires right shapes. Leaves each node's type equal to its operation's ``result_type``: an
     accumulator has the bits that its own weights and input type need, an activation keeps its
-    declared type. Levels of a :class:`~hwgen.ops.Threshold` beside its input's range become
-    the nearest level that is always or never reached.
+    declared type, real values stay real. Levels of a :class:`~hwgen.ops.Threshold` beside its
+    input's range become the nearest level that is always or never reached.
 
     Raises
     ------
@@ -32,6 +34,8 @@ def infer_types(graph: Graph) -> Graph:
         types = tuple(t.dtype for t in inputs)
         op = _clamp_levels(node.op, types[0]) if isinstance(node.op, Threshold) else node.op
         dtype = op.result_type(types, tuple(t.shape for t in inputs))
+        if node.output.dtype == REAL and only_moves(op):
+            dtype = REAL  # perhaps of integers that it first turns into real values
         if dtype.width > MAX_WIDTH:
             raise ModelError(f"{node.name}: its values need {dtype.width} bits, at most "
                              f"{MAX_WIDTH} are possible; requantize an input of it")

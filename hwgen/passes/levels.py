@@ -52,8 +52,13 @@ class Reach:
     fixed: np.ndarray
     falling: np.ndarray
 
-    def through(self, op: Op) -> "Reach":
-        """The inputs of ``op`` whose outputs are in the set."""
+    def through(self, op: Op, slack: Fraction = Fraction(0)) -> "Reach":
+        """The inputs of ``op`` whose outputs are in the set.
+
+        A :class:`~hwgen.real_ops.Function` rises but for the last bits of its float64 values: with
+        a positive ``slack`` the inputs from the bound on are certainly in the set, with a negative
+        one those below it certainly are not, if its values are off by less than half that part.
+        """
         if isinstance(op, Quantize):
             return self._round_up()._quantize(op)
         if isinstance(op, RealThreshold):
@@ -67,7 +72,7 @@ class Reach:
         if isinstance(op, LeakyRelu):
             return self._leaky_relu(op)
         if isinstance(op, Function) and op.rising:
-            return self._function(op)
+            return self._function(op, slack)
         raise TypeError(f"{type(op).__name__} is not monotone")
 
     def codes(self, tensor: Tensor) -> "Reach":
@@ -136,7 +141,7 @@ class Reach:
                                  self.denominator),
             fixed=np.where(always, ALL, self.fixed))
 
-    def _function(self, op: Function) -> "Reach":
+    def _function(self, op: Function, slack: Fraction) -> "Reach":
         """Found by bisection, once for each distinct bound."""
         shape = np.broadcast_shapes(self.numerator.shape, self.denominator.shape,
                                     self.strict.shape, self.fixed.shape)
@@ -147,7 +152,7 @@ class Reach:
         for place, n, d, s in zip(np.ndindex(shape), *(p.reshape(-1) for p in parts)):
             key = Fraction(int(n), int(d)), bool(s)
             if key not in found:
-                found[key] = _least_argument(op, *key)
+                found[key] = _least_argument(op, key[0] + abs(key[0]) * slack, key[1])
             bound, strict[place], kind = found[key]
             numerator[place], denominator[place] = bound.numerator, bound.denominator
             if fixed[place] == OPEN:

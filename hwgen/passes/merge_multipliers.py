@@ -7,7 +7,7 @@ import numpy as np
 from ..graph import Graph, Node, Tensor
 from ..ops import Add, Bias, Concat, Conv, Requantize
 from ..types import NumType, smallest_type
-from .rewrite import prune, unique_name
+from .rewrite import multiplies, prune, unique_name
 
 __all__ = ["merge_multipliers"]
 
@@ -51,20 +51,13 @@ def _scaling(graph: Graph, conv: Node) -> _Scaling | None:
         before = graph.tensor(node.inputs[0])
         if isinstance(node.op, Bias):
             biases = biases + factors * node.op.values
-        elif isinstance(node.op, Requantize) and _multiplies(node.op, before.dtype):
+        elif isinstance(node.op, Requantize) and multiplies(node.op, before.dtype):
             factors = factors * node.op.multiplier
             found = True
         else:
             break
         name = node.inputs[0]
     return _Scaling(name, graph.tensor(name), factors, biases) if found else None
-
-
-def _multiplies(op: Requantize, dtype: NumType) -> bool:
-    """Whether the operation is a multiplication only."""
-    ends = [int(m) * v for m in op.multiplier for v in (dtype.low, dtype.high)]
-    return not op.shift.any() and op.zero_point == 0 \
-        and op.out_type.low <= min(ends) and op.out_type.high >= max(ends)
 
 
 def _pad_code(op: Conv, dtype: NumType, factors: np.ndarray, biases: np.ndarray) -> int | None:
@@ -95,7 +88,7 @@ def _into_weights(graph: Graph, node: Node, chain: _Scaling) -> Graph | None:
     kind = smallest_type(min(int(weights.min()), -1), int(weights.max()))
     if code is None or kind.width > max(WIDE, op.weight_type.width + GROWTH):
         return None
-    if op.weight_type.low <= weights.min() and op.weight_type.high >= weights.max():
+    if op.weight_type.contains(weights).all():
         kind = op.weight_type
     bias = op.bias + (op.weights * _spread(chain.biases, op)).sum(axis=(0, 1, 2))
     merged = replace(op, weights=weights, weight_type=kind, bias=bias, pad_value=code)

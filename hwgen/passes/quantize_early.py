@@ -1,5 +1,6 @@
 """Real operations and quantizers in front of operations that only move or compare values."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -7,19 +8,16 @@ import numpy as np
 
 from ..graph import ONE, REAL, ZERO, Graph, Node, Tensor
 from ..ops import (
-    Concat,
-    Crop,
-    DepthToSpace,
     MaxPool,
     Op,
-    Reshape,
-    Select,
+    Requantize,
     SumPool,
+    Threshold,
     Upsample,
-    Windows,
 )
 from ..real_ops import Affine, Clamp, Function, LeakyRelu, Quantize, RealOp, RealThreshold
-from .rewrite import prune
+from ..types import smallest_type
+from .rewrite import only_moves, prune, unique_name
 
 __all__ = ["quantize_early"]
 
@@ -33,16 +31,18 @@ def quantize_early(graph: Graph) -> Graph:
 
     Requires exact types. Hardware has no real values, so a quantizer must come before a pooling,
     a reshape or a join of them; it may, as those operations commute with elementwise ones, a
-    maximum with those that never fall. Behind a MaxPool of integers a chain that ends in a
-    quantizer of fewer bits moves as well: comparing few bits is cheaper.
+    maximum with those that never fall. Where a channel falls, the maximum of real values is a
+    minimum of the quantizer's: a maximum between two changes of sign. Behind a MaxPool of integers
+    a chain that ends in a quantizer of fewer bits moves as well: comparing few bits is cheaper.
 
-    The operation that was moved over takes the name of what comes first now: a tensor keeps its
-    name and its values. Operations that can't move stay; real values that are left are refused by
-    ``fold_activations``.
+    A tensor keeps its name and its values: the last of the exchanged operations has the name that
+    the quantizer had, and the operations in front of it get new ones. Where several operations
+    read what was moved over, each gets its own copy of that. Operations that can't move stay; real
+    values that are left are refused by ``fold_activations``.
     """
     while True:
         for node in graph.nodes:
-            moved = _moved(graph, node)
+            moved = _moved(graph, node) or _mirrored(graph, node)
             if moved is not None:
                 graph = prune(moved)
                 break
@@ -55,7 +55,7 @@ def _moved(graph: Graph, node: Node) -> Graph | None:
     if not isinstance(node.op, RealOp) or node.inputs[0] == graph.input:
         return None
     over = graph.node(node.inputs[0])
-    if not _only_moves(over.op):
+    if not only_moves(over.op):
         return None
     if isinstance(over.op, MaxPool):
         if not _rising(node.op):
@@ -64,30 +64,97 @@ def _moved(graph: Graph, node: Node) -> Graph | None:
             return None
     elif over.output.dtype != REAL:
         return None
-    taken = set(graph.tensors())
     early = []
+    inputs = [graph.tensor(name) for name in over.inputs]
     for n, name in enumerate(over.inputs):
-        before = graph.tensor(name)
-        op = _for_input(node.op, over, [graph.tensor(i) for i in over.inputs], n)
+        op = _for_input(node.op, over, inputs, n)
         if op is None:
             return None
         wish = f"{node.name}_early{n}" if len(over.inputs) > 1 else f"{node.name}_early"
-        unique, number = wish, 2
-        while unique in taken:
-            unique, number = f"{wish}_{number}", number + 1
-        taken.add(unique)
-        early.append(Node(unique, op, (name,), _output(op, before)))
+        early.append(Node(unique_name(graph, wish), op, (name,), _output(op, inputs[n])))
     later = Node(node.name, over.op, tuple(e.name for e in early), node.output)
-    return graph.with_nodes(new for old in graph.nodes
-                            for new in ((*early, later) if old is node else (old,)))
+    return _replaced(graph, node, (*early, later))
 
 
-def _only_moves(op: Op) -> bool:
-    if isinstance(op, SumPool):
-        return False
-    if isinstance(op, Windows):
-        return not any(op.pad)
-    return isinstance(op, MaxPool | Reshape | Upsample | Select | Crop | Concat | DepthToSpace)
+def _replaced(graph: Graph, node: Node, new: Iterable[Node]) -> Graph:
+    return graph.with_nodes(n for old in graph.nodes for n in (new if old is node else (old,)))
+
+
+def _mirrored(graph: Graph, end: Node) -> Graph | None:
+    """The graph with a chain in front of a MaxPool of real values that falls in some channels.
+
+    None if ``end`` is not the quantizer of such a chain. There ``f(max(x)) = min(f(x))``, which is
+    ``-max(-f(x))``.
+    """
+    if not isinstance(end.op, Quantize | RealThreshold):
+        return None
+    chain = _back_to_movement(graph, end)
+    over = None if chain is None else graph.node(chain[0].inputs[0])
+    if chain is None or over is None or not isinstance(over.op, MaxPool) \
+            or isinstance(over.op, SumPool) or over.output.dtype != REAL:
+        return None
+    signs = _signs(chain, over.output.shape[2])
+    if signs is None or (signs > 0).all():
+        return None
+    dtype = end.output.dtype
+    ends = [sign * v for sign in set(signs.tolist()) for v in (dtype.low, dtype.high)]
+    turned = dtype if dtype.low == -dtype.high else smallest_type(min(ends), max(ends))
+    early = _row(graph, over.inputs[0], graph.tensor(over.inputs[0]),
+                 [(f"{node.name}_early", node.op) for node in chain])
+    codes = early[-1]
+    early += _row(graph, codes.name, codes.output,
+                  [(f"{end.name}_signed", _to_signs(codes.output, signs)),
+                   (f"{end.name}_least", Quantize(turned, ONE))])
+    pool = Node(unique_name(graph, f"{end.name}_mirrored"), over.op, (early[-1].name,),
+                Tensor(over.output.shape, turned))
+    back: Op = Requantize(signs, np.zeros(1), 0, "floor", dtype)
+    if dtype.bipolar:
+        back = Threshold(np.ones((len(signs), 1)), signs < 0, dtype, -1, 2)
+    return _replaced(graph, end, (*early, pool, replace(end, op=back, inputs=(pool.name,))))
+
+
+def _back_to_movement(graph: Graph, end: Node) -> list[Node] | None:
+    """The real operations between a quantizer and what is before them; None for the input."""
+    chain = [end]
+    while (name := chain[0].inputs[0]) != graph.input:
+        node = graph.node(name)
+        if not isinstance(node.op, RealOp) or node.output.dtype != REAL:
+            return chain
+        chain.insert(0, node)
+    return None
+
+
+def _signs(chain: list[Node], channels: int) -> np.ndarray | None:
+    """(channels,) -1 where a chain falls, else 1; None if an operation rises and falls."""
+    signs = np.ones(channels, dtype=np.int64)
+    for node in chain:
+        if isinstance(node.op, Affine):
+            signs *= np.array([-1 if s < 0 else 1 for s in node.op.scale])
+        elif not isinstance(node.op, RealOp) or not _rising(node.op):
+            return None
+    return signs
+
+
+def _row(graph: Graph, source: str, tensor: Tensor, parts: Sequence[tuple[str, Op]]) -> list[Node]:
+    """Real operations one behind the other, by the names that they should have."""
+    nodes: list[Node] = []
+    for wish, op in parts:
+        assert isinstance(op, RealOp)
+        tensor = _output(op, tensor)
+        nodes.append(Node(unique_name(graph, wish), op, (source,), tensor))
+        source = nodes[-1].name
+    return nodes
+
+
+def _to_signs(tensor: Tensor, signs: np.ndarray) -> Affine:
+    """What makes each code of a tensor that code, or its negative, as a real number."""
+    factors, offsets = [], []
+    for c, sign in enumerate(signs.tolist()):
+        scale, offset = tensor.channel(c)
+        factors.append(sign / scale)
+        offsets.append(-offset * sign / scale)
+    return Affine(tuple(factors), tuple(offsets))
+
 
 
 def _rising(op: RealOp) -> bool:

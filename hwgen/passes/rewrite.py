@@ -5,8 +5,29 @@ from dataclasses import replace
 from fractions import Fraction
 
 from ..graph import Graph, Tensor
+from ..ops import (
+    Concat,
+    Crop,
+    DepthToSpace,
+    MaxPool,
+    Op,
+    Requantize,
+    Reshape,
+    Select,
+    SumPool,
+    Upsample,
+    Windows,
+)
+from ..types import NumType
 
-__all__ = ["needed", "prune", "redirect", "shifted", "unique_name"]
+__all__ = ["multiplies", "needed", "only_moves", "prune", "redirect", "shifted", "unique_name"]
+
+
+def multiplies(op: Requantize, dtype: NumType) -> bool:
+    """Whether the operation, on integers of a type, is a multiplication only."""
+    ends = [int(m) * v for m in op.multiplier for v in (dtype.low, dtype.high)]
+    return not op.shift.any() and not op.offset.any() and op.zero_point == 0 \
+        and op.out_type.low <= min(ends) and op.out_type.high >= max(ends)
 
 
 def needed(graph: Graph) -> set[str]:
@@ -41,6 +62,15 @@ def shifted(tensor: Tensor, values) -> tuple[Fraction, ...]:
     channels = [tensor.channel(c) for c in range(tensor.shape[2])]
     offsets = tuple(offset - scale * int(value) for (scale, offset), value in zip(channels, values))
     return offsets if len(set(offsets)) > 1 else offsets[:1]
+
+
+def only_moves(op: Op) -> bool:
+    """Whether every value of the output is one of the inputs', so that real ones will do."""
+    if isinstance(op, SumPool):
+        return False
+    if isinstance(op, Windows):
+        return not any(op.pad)
+    return isinstance(op, MaxPool | Reshape | Upsample | Select | Crop | Concat | DepthToSpace)
 
 
 def unique_name(graph: Graph, wish: str) -> str:

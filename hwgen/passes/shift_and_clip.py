@@ -14,8 +14,7 @@ ROUNDING_ORDER = ("floor", "half_up", "half_down", "ceil", "half_even", "half_aw
                   "half_toward_zero", "toward_zero", "away_from_zero")
 MAX_SHIFT = 30
 MAX_MULTIPLIER_BITS = 24
-MAX_AFFINE_SHIFT = 46
-MAX_AFFINE_BITS = 34
+MAX_AFFINE_SHIFT = 56
 
 
 @dataclass(frozen=True)
@@ -98,18 +97,24 @@ def find_multiplier(levels: np.ndarray, falling: np.ndarray, codes: np.ndarray, 
 
 
 def find_affine(levels: np.ndarray, falling: np.ndarray, slopes: np.ndarray, codes: np.ndarray,
-                in_type: NumType, out_type: NumType) -> Requantize | None:
-    """``floor((x * multiplier + offset) / 2**shift)``, per channel, with exactly these levels.
+                in_type: NumType, out_type: NumType, most_bits: int,
+                rounding: str = "floor") -> Requantize | None:
+    """``round((x * multiplier + offset) / 2**shift)``, per channel, with exactly these levels.
 
     Parameters
     ----------
     levels
         (channels or 1, codes): the input from which on the output is at least each code (up to
-        which, where falling: ``x`` *below* the level), within the input's range.
+        which, where falling: ``x`` *below* the level), from the lowest value of ``in_type``
+        (always) to its highest plus one (never).
     slopes
         (channels or 1,) float64: codes per step of the input.
     codes
-        Ascending.
+        All of ``out_type`` above its lowest, ascending.
+    most_bits
+        Bits that a multiplier may have.
+    rounding
+        One of :data:`hwgen.ops.ROUNDINGS`.
 
     Returns
     -------
@@ -118,52 +123,109 @@ def find_affine(levels: np.ndarray, falling: np.ndarray, slopes: np.ndarray, cod
     """
     sign = np.where(falling, -1, 1)
     # A falling channel rises with -x, from 1 - level on.
-    rising = np.where(falling[:, None], 1 - levels, levels)
-    low = np.where(falling, -in_type.high, in_type.low)[:, None]
-    high = np.where(falling, -in_type.low, in_type.high)[:, None]
-    always, never = rising <= low, rising > high
-    inner = ~always & ~never
+    points = _points(np.where(falling[:, None], 1 - levels, levels), codes,
+                     np.where(falling, -in_type.high, in_type.low),
+                     np.where(falling, -in_type.low, in_type.high))
     slopes = np.abs(np.broadcast_to(slopes, len(levels)))
-    most = int(max(abs(in_type.low), abs(in_type.high)))
-    far = np.int64(1) << 62
+    # Most candidates fail on a few points, to which those are added that others fail on.
+    sample = points[..., np.linspace(0, len(codes) - 1, min(len(codes), 64)).astype(int)]
+    height = np.abs(points[:, 1] - slopes[:, None] * points[:, 0]).max()
+    factor, offset = np.zeros((2, len(levels)), dtype=np.int64)
+    good = np.zeros(len(levels), dtype=bool)
     for shift in range(MAX_AFFINE_SHIFT + 1):
         nearest = np.rint(slopes * 2.0**shift)
-        if nearest.max() * most >= 2.0**61 or nearest.max() >= 2.0**MAX_AFFINE_BITS:
-            return None
-        if nearest.min() < 1 and shift < MAX_AFFINE_SHIFT // 2:
+        if nearest.max() >= 2.0**most_bits or (height + 1) * 2.0**shift >= 2.0**61:
+            return None  # the offsets stay within int64
+        factor, offset = 2 * factor, 2 * offset
+        rows = np.flatnonzero(~good)
+        rows = rows[_lines(sample[:, :, rows], nearest[rows], shift, rounding)[2]]
+        if not len(rows):
             continue
-        multiplier = np.zeros(len(levels), dtype=np.int64)
-        offset = np.zeros(len(levels), dtype=np.int64)
-        found = np.zeros(len(levels), dtype=bool)
-        target = (codes.astype(np.int64) << shift)[None, :]
-        for step in (0, -1, 1):
-            factor = nearest.astype(np.int64)[:, None] + step
-            # offset >= target - factor * x where x reaches the code, below it one step earlier
-            least = np.where(always, target - factor * low,
-                             np.where(inner, target - factor * rising, -far)).max(axis=1)
-            limit = np.where(never, target - factor * high - 1,
-                             np.where(inner, target - factor * (rising - 1) - 1, far)).min(axis=1)
-            good = (least <= limit) & ~found
-            choice = np.clip(0, least, limit)
-            multiplier[good], offset[good] = factor[good, 0], choice[good]
-            found |= good
-        if found.all():
-            return Requantize(sign * multiplier, np.array([shift]), 0, "floor", out_type, offset)
+        factors, offsets, fits, ends = _lines(points[:, :, rows], nearest[rows], shift,
+                                              rounding)
+        done = rows[fits]
+        factor[done], offset[done], good[done] = factors[fits], offsets[fits], True
+        if good.all():
+            return Requantize(sign * factor, np.array([shift]), 0, rounding, out_type, offset)
+        more = np.repeat(sample[..., :1], ends.shape[-1], axis=-1)
+        more[:, :, rows] = np.take_along_axis(points[:, :, rows], ends[:, None], axis=-1)
+        sample = np.concatenate([sample, more], axis=-1)
     return None
+
+
+def _points(levels: np.ndarray, codes: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """What a line must pass between, for rising channels and inputs ``low`` to ``high``.
+
+    Returns
+    -------
+    np.ndarray
+        (2, 2, channels, codes) int64: x and code of the points that the line is at or above, then
+        of those that it is below: a level, and the input before it. Of the levels that are always
+        reached only the last matters, of those never reached the first; where all are, the code
+        beside them stands for the other side.
+    """
+    number = len(codes)
+    always, never = (levels <= low[:, None]).sum(axis=1), (levels > high[:, None]).sum(axis=1)
+    inner = (levels > low[:, None]) & (levels <= high[:, None])
+    any_inner = inner.any(axis=1)
+    last, first = np.maximum(always, 1) - 1, np.minimum(number - never, number - 1)
+    above = (np.where(always > 0, low, np.where(any_inner, levels[:, 0], high)),
+             np.where((always > 0) | any_inner, codes[last], codes[0] - 1))
+    below = (np.where(never > 0, high, np.where(any_inner, levels[:, -1] - 1, low)),
+             np.where((never > 0) | any_inner, codes[first], codes[-1] + 1))
+    return np.array([[np.where(inner, part, end[:, None]) for part, end in zip(parts, ends)]
+                     for parts, ends in (((levels, codes), above), ((levels - 1, codes), below))])
+
+
+def _lines(points: np.ndarray, nearest: np.ndarray, shift: int,
+           rounding: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Lines ``(x * factor + offset) / 2**shift`` between ``points``, for factors near ``nearest``.
+
+    Returns
+    -------
+    factor, offset
+        (channels,) each.
+    good
+        (channels,) booleans: the line passes between all points.
+    ends
+        (2, channels, candidates): numbers of the points that bound the offsets of each candidate.
+    """
+    (above_x, above_code), (below_x, below_code) = points
+    channels = np.arange(len(nearest))
+    factor, offset = np.zeros((2, len(nearest)), dtype=np.int64)
+    good = np.zeros(len(nearest), dtype=bool)
+    least_above, least_below = (_rounds_to(c, shift, rounding) for c in (above_code, below_code))
+    ends = []
+    for step in (0, -1, 1):
+        candidate = nearest.astype(np.int64) + step
+        # Products may wrap round; the differences, which are small near the line, are exact.
+        above = least_above - candidate[:, None] * above_x
+        below = least_below - candidate[:, None] * below_x - 1
+        ends.append((above.argmax(axis=1), below.argmin(axis=1)))
+        least, most = above[channels, ends[-1][0]], below[channels, ends[-1][1]]
+        new = (least <= most) & ~good
+        factor[new], offset[new] = candidate[new], np.clip(0, least, most)[new]
+        good |= new
+    return factor, offset, good, np.moveaxis(np.array(ends), 0, -1)
 
 
 def requantize_levels(multiplier: int, shift: int, zero_point: int, rounding: str,
                       codes: np.ndarray) -> np.ndarray:
     """Smallest ``x`` that :class:`Requantize` takes to each of ``codes``; multiplier > 0."""
-    target = codes - zero_point
-    positive = target >= 1
+    return -(-_rounds_to(codes - zero_point, shift, rounding) // multiplier)
+
+
+def _rounds_to(codes: np.ndarray, shift: int, rounding: str) -> np.ndarray:
+    """Smallest integer that a shift with rounding takes to each of ``codes`` or above."""
+    if shift == 0:
+        return codes
+    positive = codes >= 1
     half = {"floor": 0, "ceil": 2, "toward_zero": np.where(positive, 0, 2),
             "away_from_zero": np.where(positive, 2, 0)}.get(rounding, 1)
     strict = {"floor": False, "ceil": True, "toward_zero": ~positive, "half_up": False,
-              "half_down": True, "half_even": target % 2 == 1, "half_away": ~positive,
+              "half_down": True, "half_even": codes % 2 == 1, "half_away": ~positive,
               "away_from_zero": positive, "half_toward_zero": positive}[rounding]
-    bound, unit = (2 * target - half) << shift, 2 * multiplier
-    return np.where(strict, bound // unit + 1, -(-bound // unit))
+    return ((2 * codes - half) << (shift - 1)) + strict
 
 
 def _bias_range(levels: np.ndarray, found: np.ndarray,

@@ -5,18 +5,20 @@ from dataclasses import replace
 import numpy as np
 
 from ..graph import Graph, Node
-from ..ops import Clip, Requantize, Reshape, Upsample
-from .rewrite import redirect
+from ..ops import Clip, Crop, Requantize, Reshape, Select, Upsample, Windows
+from .rewrite import prune, redirect
 
 __all__ = ["simplify"]
 
 
 def simplify(graph: Graph) -> Graph:
-    """Remove every Clip, Requantize, Reshape and Upsample that hands its input on unchanged.
+    """Remove every operation that hands its input on unchanged.
 
-    Requires types that hold every value. An identity that is the output of the graph goes only
-    if its type stays and a layer is left to take its scale and offset.
+    Requires types that hold every value. A Reshape of a Reshape, and a Select of a Select, become
+    one. An identity that is the output of the graph goes only if its type stays and a layer is left
+    to take its scale and offset.
     """
+    graph = _merged(graph)
     targets: dict[str, str] = {}
     for node in graph.nodes:
         if not _is_identity(graph, node):
@@ -33,16 +35,33 @@ def simplify(graph: Graph) -> Graph:
     return redirect(graph, targets)
 
 
+def _merged(graph: Graph) -> Graph:
+    """Operations that undo one another, or follow one another, in one."""
+    nodes: dict[str, Node] = {}
+    for node in graph.nodes:
+        before = nodes.get(node.inputs[0])
+        if before is not None and isinstance(node.op, Reshape) and isinstance(before.op, Reshape):
+            node = replace(node, inputs=before.inputs)
+        elif before is not None and isinstance(node.op, Select) and isinstance(before.op, Select):
+            indices = before.op.indices
+            node = replace(node, op=Select(tuple(indices[i] for i in node.op.indices)),
+                           inputs=before.inputs)
+        nodes[node.name] = node
+    return prune(graph.with_nodes(nodes.values()))
+
+
 def _is_identity(graph: Graph, node: Node) -> bool:
     op = node.op
-    if not isinstance(op, Clip | Requantize | Reshape | Upsample):
-        return False
     before = graph.tensor(node.inputs[0])
     if isinstance(op, Clip):
         return (op.low is None or op.low <= before.dtype.low) \
             and (op.high is None or op.high >= before.dtype.high)
     if isinstance(op, Requantize):
         return bool(op.out_type.low <= before.dtype.low and op.out_type.high >= before.dtype.high
-                    and op.zero_point == 0
+                    and op.zero_point == 0 and not op.offset.any()
                     and np.array_equal(op.multiplier, np.int64(1) << op.shift))
-    return before.shape == node.output.shape
+    if isinstance(op, Select):
+        return op.indices == tuple(range(before.shape[2]))
+    return before.shape == node.output.shape and (
+        isinstance(op, Crop | Reshape | Upsample) or isinstance(op, Windows)
+        and (op.kernel, op.stride) == ((1, 1), (1, 1)) and not any(op.pad))

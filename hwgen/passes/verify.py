@@ -1,8 +1,9 @@
 """The invariants of a graph."""
 
 from ..graph import Graph
+from ..ops import MaxPool, SumPool
 from ..real_ops import REAL
-from .rewrite import needed
+from .rewrite import needed, only_moves
 
 __all__ = ["verify"]
 
@@ -11,8 +12,9 @@ def verify(graph: Graph) -> None:
     """Check what holds for every graph, before and after each pass.
 
     Names are unique; each node comes after its inputs; shapes are those of the operations; each
-    type holds every value that the operation can make; scales and offsets are one or one per
-    channel; the output depends on every node.
+    type holds every value that the operation can make; real values come from real operations, and
+    from those that only move or compare values; a maximum of integers, whose scale is negative, is
+    real; scales and offsets are one or one per channel; the output depends on every node.
 
     Raises
     ------
@@ -52,6 +54,11 @@ def _check_node(node, inputs) -> list[str]:
     if shape != output.shape:
         problems.append(f"{node.name}: shape is {output.shape}, the operation makes {shape}")
     made = op.result_type(types, shapes)
+    if only_moves(op) and (REAL in types or output.dtype == REAL):
+        made = REAL
+    if isinstance(op, MaxPool) and not isinstance(op, SumPool) and output.dtype != REAL \
+            and min(inputs[0].scale) < 0:
+        problems.append(f"{node.name}: compares integers of a negative scale")
     if (made == REAL) != (output.dtype == REAL) or made.low < output.dtype.low \
             or made.high > output.dtype.high or (output.dtype.bipolar and not made.bipolar):
         problems.append(f"{node.name}: type is {output.dtype}, the operation makes {made}")

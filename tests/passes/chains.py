@@ -1,4 +1,4 @@
-"""Random chains of monotone operations, for hypothesis."""
+"""Random chains of real operations, for hypothesis."""
 
 from fractions import Fraction
 
@@ -6,11 +6,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from hwgen.ops import ROUNDINGS, Bias, Clip
-from hwgen.real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
+from hwgen.real_ops import (
+    FUNCTIONS,
+    REAL,
+    Affine,
+    Clamp,
+    Function,
+    LeakyRelu,
+    Quantize,
+    RealThreshold,
+)
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder, all_values
 
-__all__ = ["chains", "few", "numbers", "positive"]
+__all__ = ["batch_norms", "chains", "clamps", "few", "leaky_relus", "numbers", "positive",
+           "quantizers", "thresholds"]
 
 
 def few(examples: int):
@@ -31,9 +41,15 @@ positive = numbers.map(lambda n: abs(n) or Fraction(1))
 
 
 @st.composite
-def quantizers(draw):
-    return Quantize(draw(st.sampled_from(OUT_TYPES)), draw(positive),
-                    draw(st.sampled_from([0, 0, 1, -2, 5])), draw(st.sampled_from(ROUNDINGS)))
+def quantizers(draw, channels):
+    """Wide and narrow ones, of one scale or one for each channel."""
+    dtype = draw(st.sampled_from(OUT_TYPES))
+    bounds = None
+    if not dtype.bipolar and dtype.width > 2 and draw(st.booleans()):
+        bounds = (dtype.low + draw(st.integers(0, 2)), dtype.high - draw(st.integers(0, 2)))
+    scale = tuple(draw(positive) for _ in range(draw(st.sampled_from([1, 1, channels]))))
+    return Quantize(dtype, scale, draw(st.sampled_from([0, 0, 1, -2, 5, Fraction(7, 3)])),
+                    draw(st.sampled_from(ROUNDINGS)), bounds)
 
 
 @st.composite
@@ -50,7 +66,7 @@ def batch_norms(draw, channels):
     slopes = st.one_of(positive, numbers)  # numbers: negative and zero gamma
     offsets = st.one_of(st.just(Fraction(0)), numbers)
     return Affine(tuple(draw(slopes) for _ in range(draw(st.sampled_from([1, channels])))),
-                     tuple(draw(offsets) for _ in range(channels)))
+                  tuple(draw(offsets) for _ in range(channels)))
 
 
 @st.composite
@@ -63,6 +79,15 @@ def clamps(draw):
 
 
 @st.composite
+def leaky_relus(draw, channels):
+    slopes = st.one_of(positive, positive, numbers)  # numbers: negative ones and 0
+    return LeakyRelu(tuple(draw(slopes) for _ in range(draw(st.sampled_from([1, channels])))))
+
+
+functions = st.sampled_from(sorted(FUNCTIONS)).map(Function)
+
+
+@st.composite
 def chains(draw):
     """(graph of one chain that ends in a quantizer, every value of its input)."""
     channels = draw(st.integers(1, 3))
@@ -71,11 +96,12 @@ def chains(draw):
     builder = GraphBuilder(x.shape[1:], dtype, draw(positive), draw(st.just(0) | numbers))
     for n in range(draw(st.integers(0, 4))):
         real = builder.nodes and builder.nodes[-1].output.dtype == REAL
-        kinds = [batch_norms(channels), clamps(), quantizers(), thresholds(channels)]
+        kinds = [batch_norms(channels), clamps(), quantizers(channels), thresholds(channels),
+                 leaky_relus(channels), functions]
         if not real:
             shift = st.lists(st.integers(-5, 5), min_size=channels, max_size=channels)
             kinds += [shift.map(Bias), st.builds(Clip, st.sampled_from([None, 0, -2]),
                                                  st.sampled_from([None, 2, 3]))]
         builder.add(f"op{n}", draw(st.one_of(kinds)))
-    builder.add("act", draw(quantizers() | thresholds(channels)))
+    builder.add("act", draw(quantizers(channels) | thresholds(channels)))
     return builder.build(), x

@@ -1,5 +1,6 @@
 """Every chain of real operations becomes one integer operation with equal results."""
 
+import math
 import time
 from fractions import Fraction
 
@@ -8,9 +9,18 @@ import pytest
 from hypothesis import given
 
 from hwgen.errors import ModelError
-from hwgen.ops import ROUNDINGS, Add, Bias, Clip, Conv, MaxPool, Requantize, Threshold
+from hwgen.ops import ROUNDINGS, Add, Bias, Clip, Conv, MaxPool, Requantize, Table, Threshold
 from hwgen.passes import fold_activations, verify
-from hwgen.real_ops import REAL, Affine, Clamp, Quantize, RealThreshold
+from hwgen.real_ops import (
+    FUNCTIONS,
+    REAL,
+    Affine,
+    Clamp,
+    Function,
+    LeakyRelu,
+    Quantize,
+    RealThreshold,
+)
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder, all_values
 from tests.passes.chains import chains, few
@@ -42,13 +52,13 @@ def dense(outputs, inputs=4, seed=0):
     return Conv(weights, int_type(3), np.zeros(outputs))
 
 
-@few(200)
+@few(400)
 @given(chains())
 def test_a_chain_gives_the_same_for_every_input(chain):
     graph, x = chain
     result = folded(graph, x)
     for node in result.nodes:
-        assert isinstance(node.op, Bias | Clip | Requantize | Threshold)
+        assert isinstance(node.op, Bias | Clip | Requantize | Table | Threshold)
         assert node.output.dtype != REAL
 
 
@@ -251,15 +261,168 @@ def test_many_levels_become_a_multiplication_if_it_is_equal(rounding):
     assert all(isinstance(n.op, Requantize | Bias) for n in result.nodes)
 
 
+def wide(in_bits, out_bits, channels, seed):
+    """Scales and biases as float32 has them, with outputs that fill their type."""
+    rng = np.random.default_rng(seed)
+    step, *gammas = (F(float(np.float32(v))) for v in rng.uniform(.5, 2, channels + 1))
+    norm = Affine(tuple(g * step / 2**(in_bits - out_bits) for g in gammas),
+                  tuple(F(float(np.float32(v))) for v in rng.normal(0, 50, channels)))
+    return GraphBuilder((1, 1, channels), int_type(in_bits)).add("bn", norm) \
+        .add("act", Quantize(int_type(out_bits), step)).build()
+
+
+def both_sides(op, dtype, channels, number=300):
+    """Inputs at and just below the place where a Requantize reaches some of its codes."""
+    codes = np.random.default_rng(1).integers(op.out_type.low, op.out_type.high, number)
+    half = {"floor": 0, "half_even": 1, "half_up": 1}[op.rounding]
+    multiplier, offset = (np.broadcast_to(v, channels).tolist() for v in (op.multiplier, op.offset))
+    shift = int(op.shift.max())
+    levels = [[-(-((2 * code - half) * 2**shift // 2 - offset[c]) // multiplier[c])
+               for c in range(channels)] for code in (codes - op.zero_point).tolist()]
+    near = np.array([[[level + d for level in row]] for row in levels for d in (-2, -1, 0, 1)])
+    return np.clip(near, dtype.low, dtype.high)[:, None]
+
+
+@pytest.mark.parametrize("in_bits, out_bits, channels", [(20, 16, 2), (24, 16, 2), (24, 14, 5),
+                                                         (28, 16, 2)])
+def test_wide_outputs_of_float32_scales_become_a_multiplication(in_bits, out_bits, channels):
+    graph = wide(in_bits, out_bits, channels, in_bits)
+    op = fold_activations(graph).nodes[-1].op
+    assert isinstance(op, Requantize)
+    assert int(op.multiplier.max()).bit_length() <= 48
+    folded(graph, both_sides(op, int_type(in_bits), channels))
+
+
+def test_channels_alike_share_one_multiplication():
+    op, = fold(int_type(14), Affine((F(3, 8),), (F(1, 3),)), Quantize(int_type(12), F(5, 7)),
+               channels=3)
+    assert isinstance(op, Requantize)
+    assert op.multiplier.shape == (1,)
+
+
+def test_ties_of_many_levels_keep_their_rounding():
+    norm = Affine((F(3, 16),), (F(0), F(10, 7)))  # ties in the first channel only
+    graph = GraphBuilder((1, 1, 2), int_type(24)).add("bn", norm) \
+        .add("act", Quantize(int_type(16), F(4))).build()
+    op = fold_activations(graph).nodes[-1].op
+    assert op.rounding == "half_even"
+    folded(graph, both_sides(op, int_type(24), 2))
+
+
 def test_many_levels_that_no_multiplication_equals_are_refused():
     graph = GraphBuilder((1, 1, 2), int_type(24)) \
-        .add("bn", Affine((F(3, 16),), (F(0), F(10, 7)))) \
-        .add("act", Quantize(int_type(16), F(4))).build()
+        .add("leaky", LeakyRelu((F(1, 3),))).add("act", Quantize(int_type(16), F(4))).build()
     with pytest.raises(ModelError, match=r"^act: 65535 levels are too many to compare with \(at "
                        r"most 4096\), and no multiplier and shift equals this activation for every "
                        r"value of x \(INT24 \(-8388608\.\.8388607\)\); choose an output type of at "
                        r"most 12 bits, or a scale that is a power of two times that of x$"):
         fold_activations(graph)
+
+
+def test_many_levels_of_few_inputs_become_a_table():
+    op, = fold(int_type(8), LeakyRelu((F(1, 3), F(1, 7))), Quantize(int_type(16), F(1, 300)),
+               channels=2)
+    assert isinstance(op, Table)
+    assert op.values.shape == (2, 256)
+
+
+def test_many_levels_of_few_inputs_that_equal_a_shift_need_no_table():
+    op, = fold(int_type(6), Quantize(int_type(14), F(1, 256)))
+    assert isinstance(op, Requantize)
+    assert op.multiplier.tolist() == [256]
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_function_is_exact(name):
+    for scale, offset in ((F(1, 8), F(0)), (F(3, 7), F(-1, 3)), (F(40), F(1)), (F(-1, 5), F(2))):
+        for step, rounding in ((F(1, 16), "half_even"), (F(1, 8), "floor"), (F(1, 10), "ceil")):
+            fold(int_type(7), Function(name), Quantize(int_type(6), step, 0, rounding),
+                 scale=scale, offset=offset)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_only_functions_that_fall_become_tables(name):
+    op, = fold(int_type(7), Function(name), Quantize(int_type(7), F(1, 16)), scale=F(1, 8))
+    assert isinstance(op, Requantize | Threshold if FUNCTIONS[name].rising else Table)
+
+
+def test_behind_a_function_quantizers_and_channels_are_folded_together():
+    norm = Affine((F(1, 3), F(-2), F(0)), (F(1), F(0), F(-1)))
+    op, = fold(int_type(6), norm, Function("tanh"), LeakyRelu((F(0), F(1, 2), F(2))),
+               Function("sigmoid"), Quantize(uint_type(4), (F(1, 20), F(1, 30), F(1, 9))),
+               channels=3, scale=F(1, 4))
+    assert isinstance(op, Threshold)
+    assert op.negate.tolist() == [False, True, False]
+
+
+def test_a_function_whose_values_reach_a_bound_by_rounding_is_exact_at_each_input():
+    # tanh is 1 from some input on, only because float64 has no larger number below 1.
+    op, = fold(int_type(12), Function("tanh"), Quantize(int_type(4), F(1), 0, "floor"),
+               scale=F(1, 64))
+    first = next(x for x in range(2048) if math.tanh(x / 64) == 1)
+    assert op.levels[0].tolist()[-8:] == [0, first] + [2048] * 6
+
+
+def test_a_function_too_near_to_a_bound_for_too_many_inputs_is_refused():
+    graph = GraphBuilder((1,), int_type(20), F(1, 64)).add("tanh", Function("tanh")) \
+        .add("act", Quantize(int_type(4), F(1), 0, "floor")).build()
+    with pytest.raises(ModelError, match=r"^act: for \d+ values of x the function is as good as "
+                       r"equal to the bound of code -1, and rounding errors would decide; choose "
+                       r"another scale, or put a quantizer of at most 12 bits in front of it$"):
+        fold_activations(graph)
+
+
+def test_a_chain_that_falls_and_rises_keeps_one_table_for_channels_alike():
+    op, = fold(int_type(5), Function("abs"), Quantize(uint_type(3), F(2)), channels=4)
+    assert op.values.shape == (1, 32)
+    op, = fold(int_type(5), LeakyRelu((F(-1), F(1))), Quantize(uint_type(3), F(2)), channels=2)
+    assert op.values.shape == (2, 32)
+
+
+def test_a_chain_that_only_seems_to_turn_becomes_a_shift():
+    op, = fold(uint_type(5), Function("abs"), Quantize(uint_type(3), F(4), 0, "floor"))
+    assert isinstance(op, Requantize)
+    op, = fold(int_type(5), Clamp(None, F(0)), Function("abs"), Quantize(uint_type(2), F(3)))
+    assert isinstance(op, Threshold)
+    assert op.negate.tolist() == [True]
+
+
+def test_a_table_of_a_bipolar_input_has_three_entries():
+    op, = fold(BIPOLAR, LeakyRelu((F(-3),)), Quantize(uint_type(3), F(1)))
+    assert isinstance(op, Threshold | Table)
+    op, = fold(BIPOLAR, Function("gelu"), Quantize(int_type(14), F(1, 3000)))
+    assert op.values.shape == (1, 3)
+
+
+def test_a_table_starts_at_the_tensor_of_fewest_integers():
+    builder = GraphBuilder((1, 256, 1), int_type(8)).add("q", Quantize(int_type(4), F(8)))
+    result = folded(builder.add("abs", Function("abs")).add("act", Quantize(uint_type(3), F(8)))
+                    .build(), all_values(int_type(8), 1))
+    assert [type(n.op) for n in result.nodes] == [Requantize, Table]
+    assert result.node("act").op.values.shape == (1, 16)
+
+
+def test_a_table_of_too_many_inputs_is_refused():
+    graph = GraphBuilder((1,), int_type(14)).add("gelu", Function("gelu")) \
+        .add("act", Quantize(int_type(4), F(1))).build()
+    with pytest.raises(ModelError, match=r"^act: the activation rises and falls, so it needs a "
+                       r"table of the values of x \(INT14 \(-8192\.\.8191\)\), which has 16384 "
+                       r"entries \(at most 4096\); put a quantizer of at most 12 bits in front of "
+                       r"it$"):
+        fold_activations(graph)
+
+
+def test_a_prelu_has_a_row_of_levels_for_each_slope():
+    op, = fold(int_type(6), LeakyRelu((F(1, 4), F(0), F(3))), Quantize(int_type(5), F(2)),
+               channels=3, offset=F(1, 3))
+    assert isinstance(op, Threshold)
+    assert len(op.levels) == 3
+
+
+def test_scales_for_each_channel_and_a_fractional_zero_point_are_exact():
+    for rounding in ROUNDINGS:
+        fold(int_type(6), Quantize(int_type(4), (F(1), F(3, 2), F(2)), F(5, 3), rounding, (-6, 5)),
+             channels=3)
 
 
 def test_real_numbers_at_the_output_are_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwgen.errors import ModelError
-from hwgen.ops import Add, Conv, MaxPool, Requantize, Threshold
+from hwgen.ops import Add, Concat, Conv, MaxPool, Requantize, Threshold
 from hwgen.passes import infer_types, verify
 from hwgen.real_ops import REAL, Affine, Clamp, Quantize
 from hwgen.types import int_type, uint_type
@@ -35,6 +35,20 @@ def test_activations_keep_their_declared_type():
     graph = GraphBuilder((1, 1, 2), uint_type(2)) \
         .add("act", Requantize([1], [1], 0, "floor", int_type(6))).build()
     assert infer_types(graph).tensor("act").dtype == int_type(6)
+
+
+def test_a_maximum_of_a_negative_scale_stays_real():
+    graph = GraphBuilder((2, 2, 1), int_type(4), -1).add("pool", MaxPool((2, 2), (2, 2))) \
+        .add("act", Quantize(int_type(6), Fraction(1, 4))).build()
+    assert graph.tensor("pool").dtype == REAL
+    assert infer_types(graph) == graph
+
+
+def test_a_join_of_real_and_integer_tensors_stays_real():
+    graph = GraphBuilder((2,), int_type(4)).add("relu", Clamp(Fraction(1, 2), None)) \
+        .add("join", Concat(), "relu", "x").add("act", Quantize(int_type(6), Fraction(1))).build()
+    assert graph.tensor("join").dtype == REAL
+    assert infer_types(graph) == graph
 
 
 def test_real_tensors_stay_real():

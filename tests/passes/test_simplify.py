@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwgen.ops import Add, Bias, Clip, Requantize, Reshape, Upsample
+from hwgen.ops import Add, Bias, Clip, Crop, Requantize, Reshape, Select, Upsample, Windows
 from hwgen.passes import simplify, verify
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder, all_values
@@ -15,16 +15,24 @@ IDENTITIES = {
     "requantize by 1": Requantize([1], [0], 0, "floor", int_type(4)),
     "requantize to a wider type": Requantize([4, 2], [2, 1], 0, "half_even", int_type(9)),
     "upsample by 1": Upsample((1, 1)),
+    "select of all": Select((0, 1)),
+    "crop of nothing": Crop((0, 1), (0, 16), (0, 2)),
+    "window of a pixel": Windows((1, 1), (1, 1)),
 }
 CHANGES = {
     "clip of the lowest": Clip(-7, None),
     "clip of the highest": Clip(None, 6),
     "requantize to a narrower type": Requantize([1], [0], 0, "floor", int_type(3)),
     "requantize with a zero point": Requantize([1], [0], 1, "floor", int_type(9)),
+    "requantize with an offset": Requantize([1], [0], 0, "floor", int_type(9), [1]),
     "requantize of one channel": Requantize([1, 2], [0], 0, "floor", int_type(9)),
     "requantize to unsigned": Requantize([1], [0], 0, "floor", uint_type(4)),
     "flatten": Reshape(),
     "upsample": Upsample((1, 2)),
+    "select of another order": Select((1, 0)),
+    "crop of a column": Crop((0, 1), (0, 15), (0, 2)),
+    "window of a pixel in two": Windows((1, 1), (1, 2)),
+    "window with padding": Windows((1, 1), (1, 1), (0, 1, 0, 0)),
 }
 
 
@@ -49,6 +57,35 @@ def test_an_identity_is_removed(op):
 @pytest.mark.parametrize("op", CHANGES.values(), ids=CHANGES.keys())
 def test_a_change_stays(op):
     assert simplified(middle(op)) == ["first", "op", "last"]
+
+
+def test_reshapes_in_a_row_become_one():
+    graph = GraphBuilder((1, 16, 2), int_type(4)).add("a", Reshape()).add("b", Reshape((4, 4, 2))) \
+        .add("c", Reshape((2, 8, 2))).add("last", Bias([1, 2])).build()
+    result = simplify(graph)
+    assert [(n.name, n.inputs) for n in result.nodes] == [("c", ("x",)), ("last", ("c",))]
+    assert simplified(graph) == ["c", "last"]
+
+
+def test_reshapes_back_and_forth_are_removed():
+    graph = GraphBuilder((1, 16, 2), int_type(4)).add("a", Reshape()) \
+        .add("b", Reshape((1, 16, 2))).add("last", Bias([1, 2])).build()
+    assert simplified(graph) == ["last"]
+
+
+def test_selections_in_a_row_become_one():
+    graph = GraphBuilder((1, 16, 3), int_type(4)).add("a", Select((2, 0, 1))) \
+        .add("b", Select((0, 0, 2))).add("last", Bias([1, 2, 3])).build()
+    result = simplify(graph)
+    assert result.node("b").op == Select((2, 2, 1))
+    assert simplified(graph) == ["b", "last"]
+
+
+def test_a_selection_that_others_read_stays_beside_a_shorter_way():
+    graph = GraphBuilder((1, 16, 3), int_type(4)).add("a", Select((2, 0, 1))) \
+        .add("b", Select((0, 0, 2))).add("last", Add(), "a", "b").build()
+    assert simplified(graph) == ["a", "b", "last"]
+    assert simplify(graph).node("b").inputs == ("x",)
 
 
 def test_a_flatten_of_a_vector_is_removed():
