@@ -92,7 +92,7 @@ def synthesize_blocks(blocks: list[Block], folder: Path) -> dict[str, Resources]
         with tempfile.TemporaryDirectory() as scratch:
             part = Path(scratch) / "design"
             part.mkdir()
-            written = write_verilog(alone, part, Path(scratch))
+            written = write_verilog(alone, "xc7", part, Path(scratch))
             for kind, names in zip((sources, memories), written):
                 for file in names:
                     shutil.copyfile(part / file, folder / file)

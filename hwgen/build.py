@@ -170,7 +170,8 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
     folder.mkdir()
     start = perf_counter()
     with tempfile.TemporaryDirectory(prefix="hwgen-") as scratch:
-        sources, memories = write_verilog(built.hardware, folder, Path(scratch))
+        sources, memories = write_verilog(built.hardware, target.board.family, folder,
+                                          Path(scratch))
     if on_step is not None:
         on_step("Verilog", perf_counter() - start)
     family = target.board.family

@@ -3,11 +3,9 @@
 import re
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from .boards import Board
 from .design import Design
-from .files import data_folder
+from .files import render_template
 
 __all__ = ["write_constraints"]
 
@@ -40,9 +38,6 @@ def write_constraints(folder: Path | str, design: Design, board: Board) -> list[
     list[Path]
         The files written.
     """
-    environment = Environment(loader=FileSystemLoader(data_folder("rtl_templates")),
-                              undefined=StrictUndefined, keep_trailing_newline=True,
-                              trim_blocks=True, lstrip_blocks=True, autoescape=False)
     values = {
         "design": design, "board": board, "period_ns": f"{1000 / design.clock_mhz:.3f}",
         "sources": [Path(name).name for name in design.sources],
@@ -54,7 +49,7 @@ def write_constraints(folder: Path | str, design: Design, board: Board) -> list[
     for template, name in _FILES[board.family].items():
         path = Path(folder) / name.format(top=design.top)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(environment.get_template(template).render(values), encoding="utf-8")
+        path.write_text(render_template(template, values), encoding="utf-8")
         if path.suffix == ".sh":
             path.chmod(0o755)
         written.append(path)

@@ -2,13 +2,16 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .errors import HwgenError, ModelError
 
-__all__ = ["check_writable", "data_folder", "load_array", "save_array"]
+__all__ = ["check_writable", "data_folder", "load_array", "render_template", "save_array"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -20,6 +23,14 @@ def data_folder(name: str) -> Path:
     """
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def render_template(name: str, values: Mapping[str, Any]) -> str:
+    """A file of ``rtl_templates`` with its placeholders filled in."""
+    environment = Environment(loader=FileSystemLoader(data_folder("rtl_templates")),
+                              undefined=StrictUndefined, keep_trailing_newline=True,
+                              trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    return environment.get_template(name).render(values)
 
 
 def check_writable(path: Path) -> None:

@@ -8,17 +8,20 @@ from math import gcd, lcm
 
 import numpy as np
 
+from .arith.compressor import ARITHMETIC_MODULES
 from .blocks.activation import activation_ops
 from .blocks.add import AddConfig
 from .blocks.argmax import ArgMaxConfig
 from .blocks.block import Block
 from .blocks.concat import ConcatConfig
+from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.crop import CropConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
+from .blocks.primitives import ROM
 from .blocks.reorder import ReorderConfig
 from .blocks.select import SelectConfig
 from .blocks.spread import SpreadConfig
@@ -64,7 +67,11 @@ WIDEST_SELECT = 1 << 12
 """Bits of a pixel up to which any channels are selected by wires."""
 
 LOGIC_ROM_BITS = 1 << 16
+
 """Weights of more bits are not offered as LUTs: they would fill a small chip."""
+
+CONSTANT_WEIGHTS = 1 << 14
+"""Most weights of a layer that has them in its wiring."""
 
 
 def divisors(n: int) -> list[int]:
@@ -285,6 +292,8 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
     # Options share their matrices: in a large layer each takes megabytes.
     ordered = cache(lambda kind, lanes: window_order(op, kind, lanes))
+    all_inputs = cache(lambda kind, lanes: _side_by_side(
+        ordered(kind, lanes // op.groups if kind == "shift" else 0)))
     for kind in kinds:
         for gp in divisors(op.groups):
             for simd in divisors(per_group) if gp == 1 else [per_group]:
@@ -302,11 +311,18 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                         styles.append("logic")
                     if depth >= 16:
                         styles.append("block")
+                    hold = neurons // pe
+                    if stream.lanes == stream.channels and op.weights.size <= CONSTANT_WEIGHTS \
+                            and hold <= max(1, tensor.dtype.width):
+                        # One vector a beat: its weights can be wiring.
+                        styles = ["constant", *(styles if hold > 1 else [])]
                     for style in styles:
-                        layer = NeuronLayerConfig(
+                        layer: NeuronLayerConfig | ConstantLayerConfig = ConstantLayerConfig(
+                            stream, all_inputs(kind, stream.lanes), op.bias, plan.accumulator,
+                            plan.activations, hold) if style == "constant" else NeuronLayerConfig(
                             stream, matrix, op.weight_type, op.bias, plan.accumulator,
                             plan.activations, pe=pe, group_parallel=gp, style=style)
-                        choice: Folding = {"pe": pe, "simd": layer.simd}
+                        choice: Folding = {"pe": pe, "simd": stream.lanes // gp}
                         if op.groups > 1:
                             choice["groups"] = gp
                         if kind != "pointwise":
@@ -316,6 +332,14 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                         if window:
                             blocks = (("window", window), *blocks)
                         yield choice, blocks
+
+
+def _side_by_side(matrix: np.ndarray) -> np.ndarray:
+    """(groups, inputs, neurons) weights as (all inputs, all neurons), the rest zeros."""
+    groups, inputs, neurons = matrix.shape
+    whole = np.zeros((groups, inputs, groups, neurons), dtype=matrix.dtype)
+    whole[np.arange(groups), :, np.arange(groups)] = matrix
+    return whole.reshape(groups * inputs, groups * neurons)
 
 
 def _excess_pad(op: Conv) -> tuple[int, int, int, int]:
@@ -382,7 +406,7 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
         streams[name] = kind
 
     streams: dict[str, TensorStream] = {}
-    taken = {"hwgen_top", "hwgen_rom"}
+    taken = {"hwgen_top", ROM, *ARITHMETIC_MODULES}
     block_names = {plan.name: unique_name(plan.name, taken) for plan in plans}
     publish(graph.input, Source(INPUT), stream, graph.input)
     for plan in plans:

@@ -16,6 +16,7 @@ import numpy as np
 
 from .blocks.add import AddConfig
 from .blocks.block import Block
+from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
@@ -143,12 +144,15 @@ def _rigid(hardware: HwGraph) -> set[str]:
     return {node.name for node in hardware.nodes
             if isinstance(node.block, (WindowReaderConfig, WindowShiftConfig))
             and Source(node.name) in consumers
-            and isinstance(consumers[Source(node.name)][0].block, NeuronLayerConfig)}
+            and isinstance(consumers[Source(node.name)][0].block,
+                           (ConstantLayerConfig, NeuronLayerConfig))}
 
 
-def _has_fifo(block: Block) -> TypeGuard[AddConfig | ElementwiseConfig | NeuronLayerConfig]:
+def _has_fifo(block: Block) -> TypeGuard[AddConfig | ConstantLayerConfig | ElementwiseConfig
+                                         | NeuronLayerConfig]:
     """Whether the block ends in a FIFO of its own."""
-    return isinstance(block, (AddConfig, ElementwiseConfig, NeuronLayerConfig))
+    return isinstance(block, (AddConfig, ConstantLayerConfig, ElementwiseConfig,
+                              NeuronLayerConfig))
 
 
 def round_depth(depth: int, width: int) -> int:

@@ -1,14 +1,13 @@
 """Verilog of a hardware graph: one file per block, and the top."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from amaranth.back import rtlil
 
 from .blocks.primitives import Export
-from .files import data_folder
+from .files import render_template
 from .hardware import HwGraph
 from .tools import yosys
 from .top import TOP, HwTop
@@ -16,10 +15,8 @@ from .verilog_text import tidy
 
 __all__ = ["write_verilog"]
 
-ROM = "hwgen_rom"
 
-
-def write_verilog(hardware: HwGraph, folder: Path, scratch: Path,
+def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
                   on_block: Callable[[str], None] | None = None) -> tuple[list[str], list[str]]:
     """Write ``rtl/*.v`` and ``rtl/*.mem`` into a build directory.
 
@@ -30,6 +27,8 @@ def write_verilog(hardware: HwGraph, folder: Path, scratch: Path,
     ----------
     hardware
         With FIFOs.
+    family
+        Chip family: where it is ``xc7``, sums are made of that chip's primitives in synthesis.
     folder
         The build directory.
     scratch
@@ -45,6 +44,7 @@ def write_verilog(hardware: HwGraph, folder: Path, scratch: Path,
     rtl = (folder / "rtl").resolve()  # Yosys runs elsewhere
     rtl.mkdir()
     sources, memories, commands = [], [], []
+    uses: set[str] = set()
     for node in hardware.nodes:
         export = Export(node.name)
         text = rtlil.convert(node.block.create(), name=node.name, platform=export, emit_src=False)
@@ -53,19 +53,21 @@ def write_verilog(hardware: HwGraph, folder: Path, scratch: Path,
         for name, lines in export.memories.items():
             (rtl / name).write_text("\n".join(lines) + "\n")
             memories.append(f"rtl/{name}")
+        uses |= export.uses
         if on_block is not None:
             on_block(node.name)
-    if memories:
-        shutil.copyfile(data_folder("rtl_templates") / f"{ROM}.v", rtl / f"{ROM}.v")
-        sources.append(f"rtl/{ROM}.v")
+    generated = [*sources, f"rtl/{TOP}.v"]
+    for name in sorted(uses):
+        text = render_template(f"{name}.v.j2", {"xilinx": family == "xc7"})
+        (rtl / f"{name}.v").write_text(text)
+        sources.append(f"rtl/{name}.v")
     text = rtlil.convert(HwTop(hardware), name=TOP, platform=Export(TOP), emit_src=False)
     commands += _convert(TOP, text, rtl, scratch)
     sources.append(f"rtl/{TOP}.v")
     yosys.run(commands, log=scratch / "verilog.log", folder=scratch)
-    for name in sources:
-        if name != f"rtl/{ROM}.v":
-            file = folder / name
-            file.write_text(tidy(file.read_text()))
+    for name in generated:
+        file = folder / name
+        file.write_text(tidy(file.read_text()))
     return sources, memories
 
 

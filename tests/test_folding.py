@@ -161,7 +161,7 @@ def test_the_folding_of_a_design_is_taken_back(plans, tmp_path):
     ({"layers": {"xyz": {}}}, "xyz: no such layer; layers are conv1, fc"),
     ({"layers": {"conv1": {"pe": 3}}}, "conv1: pe can't be 3; choose from 1, 2, 4, 8"),
     ({"layers": {"fc": {"weights": "rom"}}},
-     "fc: weights can't be 'rom'; choose from block, logic"),
+     "fc: weights can't be 'rom'; choose from block, constant, logic"),
     ({"layers": {"fc": {"lanes": 2}}},
      "fc: has no 'lanes'; choose from pe, simd, weights, window"),
     ({"layers": {"conv1": {"simd": 1, "window": "shift"}}},

@@ -49,11 +49,13 @@ class ActivationPipeline(wiring.Component):
         Beats that the FIFO holds.
     late
         Clocks from ``issue`` to ``x``.
+    burst
+        Beats that the issuer makes sure of when it begins with them.
 
     Members
     -------
     free : :py:`Out(1)`
-        The FIFO has a place left.
+        The FIFO has ``burst`` places left.
     issue : :py:`In(1)`
         A beat takes that place; only while ``free``.
     last : :py:`In(1)`
@@ -64,9 +66,9 @@ class ActivationPipeline(wiring.Component):
     """
 
     def __init__(self, units: tuple[Activation, ...], stream: TensorStream, output: TensorStream,
-                 fifo_depth: int, late: int):
+                 fifo_depth: int, late: int, burst: int = 1):
         self.units, self.stream, self.output = units, stream, output
-        self.fifo_depth, self.late = fifo_depth, late
+        self.fifo_depth, self.late, self.burst = fifo_depth, late, burst
         super().__init__({"free": Out(1), "issue": In(1), "last": In(1),
                           "x": In(stream.data_width), "o": Out(output.signature())})
 
@@ -95,7 +97,7 @@ class ActivationPipeline(wiring.Component):
         # Places that no beat has taken or been promised.
         places = Signal(range(self.fifo_depth + 1), init=self.fifo_depth)
         leaves = Signal()
-        m.d.comb += [leaves.eq(self.o.valid & self.o.ready), self.free.eq(places != 0)]
+        m.d.comb += [leaves.eq(self.o.valid & self.o.ready), self.free.eq(places >= self.burst)]
         with m.If(self.issue != leaves):
             m.d.sync += places.eq(Mux(leaves, places + 1, places - 1))
 

@@ -8,7 +8,7 @@ from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.dot_product import DotProduct
+from ..arith.dot_product import DotProduct, product_offsets
 from ..ops import Op
 from ..resources import Resources
 from ..streams import TensorStream
@@ -138,11 +138,7 @@ class NeuronLayerConfig(Block):
     def cycles(self) -> int:
         return self.input.beats * self.hold
 
-    # Arithmetic on unsigned codes: a = a_step * a' + a_low, w = w_step * u + w_low.
-
-    @property
-    def xnor(self) -> bool:
-        return self.input.dtype.bipolar and self.weight_type.bipolar
+    # Arithmetic on unsigned codes of the inputs: a = a_step * a' + a_low.
 
     @property
     def _a(self) -> tuple[int, int]:
@@ -150,38 +146,28 @@ class NeuronLayerConfig(Block):
         return (2, -1) if kind.bipolar else (1, -(1 << (kind.width - 1)) if kind.signed else 0)
 
     @property
-    def _w(self) -> tuple[int, int]:
-        kind = self.weight_type
-        return (2, -1) if kind.bipolar else (1, kind.low)
-
-    @property
-    def needs_total(self) -> bool:
-        """Whether the sum of the inputs takes part: weights with an offset."""
-        return not self.xnor and self._w[1] != 0
+    def _dot(self) -> tuple[int, int, NumType, int]:
+        """Lanes, bits of a lane, type of weights and bits of the sum of a step's products."""
+        return (self.simd, self.input.dtype.width, self.weight_type,
+                self.accumulator.width - (self._a[0] - 1))
 
     def weight_codes(self) -> np.ndarray:
         """Unsigned codes, (depth, group_parallel * pe * simd)."""
-        step, low = self._w
-        codes = (self.weights.astype(np.int64) - low) // step
+        codes = self.weight_type.encode(self.weights)
         shape = (self.rounds, self.group_parallel, self.steps, self.simd, self.hold, self.pe)
         return codes.reshape(shape).transpose(0, 2, 4, 1, 5, 3).reshape(self.depth, -1)
 
     def start_values(self) -> np.ndarray:
-        """What each neuron's sum starts from, in channel order: bias and the codes' offsets."""
-        inputs = self.weights.shape[1]
-        if self.xnor:
-            return self.bias - inputs
-        step, low = self._w
-        offset = self._a[1]
-        codes = ((self.weights.astype(np.int64) - low) // step).sum(axis=1).reshape(-1)
-        return self.bias + step * offset * codes + low * offset * inputs
+        """What each neuron's sum starts from, in channel order: bias and constants of products."""
+        step, low = self._a
+        weights = self.weights.astype(np.int64)
+        offsets = product_offsets(weights, self.weight_type, self.input.dtype.width)
+        return self.bias + (low * weights - step * offsets).sum(axis=1).reshape(-1)
 
-    def _latencies(self) -> tuple[int, int, int]:
-        """Clocks of weight memory, dot product, and combination with the inputs' sum."""
+    def _latencies(self) -> tuple[int, int]:
+        """Clocks of weight memory and dot product."""
         width = self.group_parallel * self.pe * self.simd * self.weight_type.width
-        rom = Rom.latency_of(self.style, width, self.depth)
-        return (rom, DotProduct.latency_of(self.simd, self.input.dtype.width,
-                                           self.weight_type.width), int(self.needs_total))
+        return (Rom.latency_of(self.style, width, self.depth), DotProduct.latency_of(*self._dot))
 
     def activation_units(self) -> list[Activation]:
         kind, units = self.accumulator, []
@@ -224,11 +210,8 @@ class NeuronLayerConfig(Block):
     def estimate(self, family):
         outputs = self.group_parallel * self.pe
         acc, width = self.accumulator.width, outputs * self.simd * self.weight_type.width
-        dot = DotProduct.resources(self.simd, self.pe, self.input.dtype.width,
-                                   self.weight_type.width, self.xnor, self.needs_total)
-        parts = Resources(lut=self.group_parallel * dot.lut, ff=self.group_parallel * dot.ff)
-        if self.needs_total:  # the inputs' sum is taken off
-            parts += Resources(lut=outputs * acc, ff=outputs * acc)
+        lanes, *kind = self._dot
+        parts = DotProduct.resources(lanes, outputs, *kind)
         parts += Resources(lut=outputs * acc, ff=outputs * acc)  # accumulation and its register
         if self.steps > 1:
             style = DelayLine.style_of(outputs * acc, self.hold)
@@ -240,7 +223,9 @@ class NeuronLayerConfig(Block):
             elif self.hold == 2:
                 parts += Resources(ff=outputs * acc)
         if self.depth > 1 and self.style == "logic":
-            parts += Resources(lut=width * rom_luts(self.depth), ff=width)
+            # Of few words, many bits are equal: they are there once.
+            unlike = min(width, 1 << self.depth)
+            parts += Resources(lut=unlike * rom_luts(self.depth), ff=unlike)
         elif self.depth > 1:
             columns, rows, w, d = rom_tiling(width, self.depth)
             parts += Resources(bram36=columns * rows * (0.5 if w * d <= 18432 else 1.0))
@@ -279,7 +264,7 @@ class NeuronLayer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.config
-        rom_clocks, dot_clocks, total_clocks = cfg._latencies()
+        rom_clocks, dot_clocks = cfg._latencies()
         acc_width = cfg.accumulator.width
 
         # Hold an input beat for all neurons; count neuron, step and round.
@@ -317,17 +302,17 @@ class NeuronLayer(wiring.Component):
 
         # Products and tree.
         activations = delay(m, held, rom_clocks, "activations")
-        clocks = rom_clocks + dot_clocks + total_clocks
+        clocks = rom_clocks + dot_clocks
         sums = []
         group_bits = cfg.simd * cfg.input.dtype.width
         weight_bits = cfg.pe * cfg.simd * cfg.weight_type.width
         for g in range(cfg.group_parallel):
-            dot = DotProduct(cfg.simd, cfg.pe, cfg.input.dtype.width, cfg.weight_type.width,
-                             xnor=cfg.xnor, total=cfg.needs_total)
+            lanes, *kind = cfg._dot
+            dot = DotProduct(lanes, cfg.pe, *kind)
             m.submodules[f"products_{g}" if cfg.group_parallel > 1 else "products"] = dot
             m.d.comb += [dot.a.eq(activations.word_select(g, group_bits)),
-                         dot.u.eq(rom.data.word_select(g, weight_bits))]
-            sums += self._combine(m, dot, g)
+                         dot.w.eq(rom.data.word_select(g, weight_bits))]
+            sums += [dot.o.word_select(p, dot.width) << cfg._a[0] - 1 for p in range(cfg.pe)]
 
         # Partial sums circulate; a sum starts from its bias.
         valid = delay(m, issue, clocks, "issue")
@@ -353,7 +338,7 @@ class NeuronLayer(wiring.Component):
             m.d.comb += before.eq(start_rom.data)
         for n, total in enumerate(sums):
             m.d.comb += added.word_select(n, acc_width).eq(
-                before.word_select(n, acc_width) + total)
+                total + before.word_select(n, acc_width))
         m.d.sync += result.eq(added)
 
         # Activation.
@@ -377,25 +362,6 @@ class NeuronLayer(wiring.Component):
             return codes
         mask = sum(1 << (n * kind.width + kind.width - 1) for n in range(self.config.input.lanes))
         return codes ^ mask
-
-    def _combine(self, m, dot: DotProduct, g: int) -> list[Value]:
-        """Signed contribution of a step to each sum, from its unsigned dot product."""
-        cfg = self.config
-        a_step, w_step = cfg._a[0], cfg._w[0]
-        outputs = []
-        for p in range(cfg.pe):
-            value = dot.o.word_select(p, dot.width)
-            if cfg.xnor:
-                outputs.append(value << 1)
-                continue
-            value = value << (a_step * w_step).bit_length() - 1
-            if cfg.needs_total:
-                weight = -cfg._w[1] * a_step
-                total = Signal(cfg.accumulator.width, name=f"step_{g}_{p}", reset_less=True)
-                m.d.sync += total.eq(value - (dot.total << weight.bit_length() - 1))
-                value = total
-            outputs.append(value)
-        return outputs
 
     def _group_index(self, m, neuron, around, around_end, issue, neuron_end, step_end) -> Value:
         """Number of the output beat within its pixel."""

@@ -7,8 +7,11 @@ from amaranth import Array, Cat, ClockSignal, Instance, Module, Mux, Signal, Val
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["DelayLine", "Export", "Rom", "StreamFifo", "delay", "following", "increment",
+__all__ = ["DelayLine", "Export", "ROM", "Rom", "StreamFifo", "delay", "following", "increment",
            "memory_style", "ram_bram36", "rom_luts", "rom_tiling"]
+
+ROM = "hwgen_rom"
+"""Verilog file, and module, of an exported block RAM of constants."""
 
 SRL_LENGTH = 33  # a shift register of up to 32 bits and its output flip-flop
 REGISTER_LENGTH = 2
@@ -16,7 +19,8 @@ SHORT_INCREMENT = 10  # bits
 
 
 class Export:
-    """Platform that collects memory contents while a block is turned into Verilog.
+    """Platform that collects what a block needs beside it while it is turned into Verilog:
+    ``memories``, contents by file name, and ``uses``, files of modules that it instantiates.
 
     Parameters
     ----------
@@ -27,6 +31,7 @@ class Export:
     def __init__(self, module: str):
         self.module = module
         self.memories: dict[str, list[str]] = {}
+        self.uses: set[str] = set()
 
 
 def memory_style(width: int, depth: int) -> str:
@@ -318,8 +323,9 @@ class Rom(wiring.Component):
             file = f"{platform.module}_{self.name}_{suffix}.mem"
             digits = ceil(width / 4)
             platform.memories[file] = [f"{word:0{digits}x}" for word in content]
+            platform.uses.add(ROM)
             m.submodules[f"tile_{suffix}"] = Instance(
-                "hwgen_rom", p_WIDTH=width, p_DEPTH=len(content), p_FILE=file,
+                ROM, p_WIDTH=width, p_DEPTH=len(content), p_FILE=file,
                 i_clk=ClockSignal(), i_addr=address, o_data=value)
             return value
         m.submodules[f"tile_{suffix}"] = rom = memory.Memory(shape=width, depth=len(content),

@@ -1,0 +1,459 @@
+"""Sums of many bits: a heap of bits by weight, compressed by counters in LUTs to one number.
+
+A full adder of three bits is one LUT with two outputs (LUT6_2) of up to five inputs, and takes one
+bit off the heap. Two of its inputs that are left over gate two of its bits: so products of one bit
+cost half a LUT, and that adds them too. Three rows that are left become one by a ternary adder on a
+carry chain, two bits a LUT. Bits are taken in the order of L. Dadda, "Some schemes for parallel
+multipliers", Alta Frequenza 34 (1965), with targets for three rows in place of two.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from ..resources import Resources
+
+__all__ = ["Adder", "Compression", "Lut", "Stage", "Term", "compress"]
+
+LUT_INPUTS = 5
+"""Inputs that both outputs of a LUT6_2 may use."""
+
+LEVELS = 4
+"""Most LUT levels between registers."""
+
+ADDER_LEVELS = 2
+"""LUT levels that a ternary adder takes of them, beside its carry chain."""
+
+ADDER_ROWS = (3, 9, 27)
+"""Heights of a heap at which one, two or three levels of ternary adders may take over."""
+
+CHAIN_PRICE = 0.25
+"""What a site on a carry chain costs beside its LUT: it can't be placed freely."""
+
+IDENTITY, INVERTED = 0b10, 0b01
+"""Tables of a net and of its complement."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A bit: a function of some nets.
+
+    Parameters
+    ----------
+    nets
+        The function's inputs, the first the lowest bit of a table's index.
+    table
+        Its values, one bit for each combination of inputs.
+    """
+
+    nets: tuple[int, ...]
+    table: int = IDENTITY
+
+
+@dataclass(frozen=True)
+class Lut:
+    """A LUT of at most six inputs with one output, or of at most five with two.
+
+    ``tables`` and ``outputs`` (nets) go together.
+    """
+
+    nets: tuple[int, ...]
+    tables: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Adder:
+    """A sum of up to three rows of bits on a carry chain.
+
+    Parameters
+    ----------
+    rows
+        For each column, from the lowest, the bits in it, up to three: nets or complements.
+    outputs
+        Nets of the sum's bits.
+    """
+
+    rows: tuple[tuple[Term, ...], ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def ternary(self) -> bool:
+        """Whether a column has more than two bits."""
+        return any(len(row) > 2 for row in self.rows)
+
+    @property
+    def lut(self) -> int:
+        """LUT sites: one for each column, and one where a carry ends above them."""
+        return len(self.rows) + (len(self.outputs) > len(self.rows) and self.ternary)
+
+
+@dataclass
+class Stage:
+    """What lies between two rows of registers: levels of LUTs, then adders."""
+
+    levels: list[list[Lut]] = field(default_factory=list)
+    adders: list[Adder] = field(default_factory=list)
+    live: list[int] = field(default_factory=list)
+    """Nets that go into the registers behind it."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Hardware that adds a heap.
+
+    Parameters
+    ----------
+    stages
+        With registers behind each.
+    output
+        Net of each bit of the sum; None for a constant 0.
+    counters
+        What the LUTs do, as a proof needs it: bits taken off the heap, and those put back in
+        their place, all with their columns.
+    nets
+        Number of nets up to the last of its own.
+    """
+
+    stages: tuple[Stage, ...]
+    output: tuple[int | None, ...]
+    counters: tuple[tuple[tuple[tuple[int, Term], ...], tuple[tuple[int, int], ...]], ...]
+    nets: int
+
+    @property
+    def latency(self) -> int:
+        """Clocks, with a register behind each stage."""
+        return len(self.stages)
+
+    @property
+    def chain(self) -> int:
+        """LUT sites on carry chains."""
+        return sum(adder.lut for stage in self.stages for adder in stage.adders)
+
+    @property
+    def resources(self) -> Resources:
+        """LUT sites and flip-flops."""
+        return Resources(
+            lut=sum(sum(map(len, s.levels)) + sum(a.lut for a in s.adders) for s in self.stages),
+            ff=sum(len(s.live) for s in self.stages))
+
+
+@cache
+def _values(places: tuple[int, ...], table: int, inputs: int) -> tuple[int, ...]:
+    """Values of a term for each combination of a LUT's inputs; ``places``: its own among them."""
+    return tuple(table >> sum((value >> place & 1) << n for n, place in enumerate(places)) & 1
+                 for value in range(1 << inputs))
+
+
+def _table(values: Iterable[int]) -> int:
+    return sum(value << n for n, value in enumerate(values))
+
+
+@cache
+def _sum_tables(places: tuple[tuple[int, ...], ...], tables: tuple[int, ...],
+                weights: tuple[int, ...]) -> tuple[int, ...]:
+    """Tables of the bits of a sum of terms that count ``2 ** weight``, from bit 0."""
+    inputs = 1 + max(place for term in places for place in term)
+    sums = [sum(bit << weight for bit, weight in zip(bits, weights)) for bits in
+            zip(*(_values(term, table, inputs) for term, table in zip(places, tables)))]
+    return tuple(_table(total >> k & 1 for total in sums) for k in range(max(sums).bit_length()))
+
+
+def _nets(terms: Iterable[Term]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(net for term in terms for net in term.nets))
+
+
+class _Heap:
+    """The bits that are left, by column, and the hardware so far."""
+
+    def __init__(self, columns: Sequence[Sequence[Term]], width: int, nets: int):
+        self.columns = [list(c) for c in columns[:width]]
+        self.columns += [[] for _ in range(width - len(self.columns))]
+        self.width, self.nets = width, nets
+        self.stages = [Stage()]
+        self.level: list[Lut] = []
+        self.counters: list = []
+        self.next: list[list[Term]] = [[] for _ in range(width)]
+
+    @property
+    def height(self) -> int:
+        return max(map(len, self.columns))
+
+    def new(self) -> int:
+        self.nets += 1
+        return self.nets - 1
+
+    def add(self, terms: Sequence[tuple[int, Term]]) -> None:
+        """LUTs of the sum of some terms, given with their columns: a full adder of three."""
+        low = min(column for column, _ in terms)
+        nets = _nets(term for _, term in terms)
+        tables = _sum_tables(tuple(tuple(nets.index(net) for net in t.nets) for _, t in terms),
+                             tuple(t.table for _, t in terms),
+                             tuple(column - low for column, _ in terms))
+        self._emit(terms, nets, [(low + n, table) for n, table in enumerate(tables)])
+
+    def gate(self, terms: Sequence[tuple[int, Term]]) -> None:
+        """A LUT of one or two terms, each for itself."""
+        nets = _nets(term for _, term in terms)
+        self._emit(terms, nets, [
+            (column, _table(_values(tuple(nets.index(net) for net in t.nets), t.table, len(nets))))
+            for column, t in terms])
+
+    def _emit(self, terms: Sequence[tuple[int, Term]], nets: tuple[int, ...],
+              functions: list[tuple[int, int]]) -> None:
+        functions = [(column, table) for column, table in functions if column < self.width]
+        both = 2 if len(nets) <= LUT_INPUTS else 1
+        made = []
+        for n in range(0, len(functions), both):
+            part = functions[n:n + both]
+            outputs = tuple(self.new() for _ in part)
+            self.level.append(Lut(nets, tuple(table for _, table in part), outputs))
+            for net, (column, _) in zip(outputs, part):
+                self.next[column].append(Term((net,)))
+                made.append((column, net))
+        self.counters.append((tuple(terms), tuple(made)))
+
+    def end_level(self) -> None:
+        """What the level made can be used from now on."""
+        if self.level:
+            self.stages[-1].levels.append(self.level)
+        self.level = []
+        for column, new in zip(self.columns, self.next):
+            column += new
+        self.next = [[] for _ in range(self.width)]
+
+    def end_stage(self) -> None:
+        """A register behind every bit."""
+        self.stages[-1].live = [t.nets[0] for column in self.columns for t in column]
+        self.stages.append(Stage())
+
+    def room(self, levels: int) -> None:
+        """Begin a stage if this one has no room for more LUT levels."""
+        if len(self.stages[-1].levels) + levels > LEVELS:
+            self.end_stage()
+
+
+def compress(columns: Sequence[Sequence[Term]], width: int, nets: int) -> Compression:
+    """Add the bits of a heap, modulo ``2 ** width``.
+
+    Parameters
+    ----------
+    columns
+        Bits of weight ``2 ** n`` in column n.
+    width
+        Bits of the sum.
+    nets
+        Number of nets that terms may name; new ones get the numbers from there on.
+    """
+    return min((_compress(columns, width, nets, rows) for rows in ADDER_ROWS),
+               key=lambda c: c.resources.lut + CHAIN_PRICE * c.chain)
+
+
+def _compress(columns: Sequence[Sequence[Term]], width: int, nets: int, rows: int) -> Compression:
+    """``rows``: height at which ternary adders take over from LUTs."""
+    heap = _Heap(columns, width, nets)
+    _absorb_gates(heap)
+    while heap.height > 1 and not _finish_with_luts(heap):
+        if heap.height <= 3 or 4 < heap.height <= rows:
+            heap.room(ADDER_LEVELS)
+            _add_rows(heap)
+            if heap.height > 1:
+                heap.end_stage()
+        else:
+            heap.room(1)
+            _reduce(heap)
+    _gate_rest(heap)
+    heap.stages[-1].live = [t.nets[0] for column in heap.columns for t in column]
+    return Compression(tuple(heap.stages),
+                       tuple(c[0].nets[0] if c else None for c in heap.columns),
+                       tuple(heap.counters), heap.nets)
+
+
+def _gate_rest(heap: _Heap) -> None:
+    """Terms that nothing was added to become nets."""
+    rest = [(n, t) for n, column in enumerate(heap.columns) for t in column if t.table != IDENTITY]
+    if rest:
+        heap.room(1)
+        for n, term in rest:
+            heap.columns[n].remove(term)
+        for k in range(0, len(rest), 2):
+            heap.gate(rest[k:k + 2])
+        heap.end_level()
+
+
+def _absorb_gates(heap: _Heap) -> None:
+    """Levels of LUTs after which every term is a single net.
+
+    Full adders gate their inputs where these are few enough: all three, or two of three terms of
+    two nets, or one of three nets. They take one or two single nets beside, which full adders of
+    the level before made, in this column or below. The first ones find none; so they are as few
+    as will do.
+    """
+    gated = [[t for t in column if len(t.nets) > 1] for column in heap.columns]
+    if not any(gated):
+        return
+    heap.columns = [[t for t in column if len(t.nets) == 1] for column in heap.columns]
+    at_once = [_gates_of_counter(column) for column in gated]
+    plans = _plan(gated, at_once, [len(column) for column in heap.columns])
+    _gate_alone(heap, gated, [plan[0] if n < 2 else 0 for plan, n in zip(plans, at_once)])
+    for level in range(LEVELS):
+        for column, (mine, most, plan) in enumerate(zip(gated, at_once, plans)):
+            singles = heap.columns[column]
+            for _ in range(plan[level] if most > 1 or level else 0):
+                taken = [mine.pop() for _ in range(min(most, len(mine)))]
+                taken += [singles.pop(0) for _ in range(min(3 - len(taken), len(singles)))]
+                heap.add([(column, term) for term in taken])
+        heap.end_level()
+    assert not any(gated)
+
+
+def _gates_of_counter(gated: list[Term]) -> int:
+    """How many of a column's gated terms a full adder takes: 3, 2 or 1; 0 if none."""
+    if not gated:
+        return 3
+    shared = len(set.intersection(*(set(t.nets) for t in gated)))
+    own = max(len(t.nets) for t in gated) - shared
+    return max(n for n in range(4) if n * own + shared + (3 - n) <= LUT_INPUTS or n == 0)
+
+
+def _plan(gated: list[list[Term]], at_once: list[int], singles: list[int]) -> list[list[int]]:
+    """For each column and level, LUTs that take gated terms: the fewest first ones that suffice.
+    """
+    plans = []
+    arriving = [0] * (LEVELS + 1)
+    for mine, most, there in zip(gated, at_once, singles):
+        for first in range(len(mine) + 1):
+            plan, carries, left = _planned(len(mine), most, there, arriving, first)
+            if not left:
+                break
+        plans.append(plan)
+        arriving = carries
+    return plans
+
+
+def _planned(gated: int, most: int, singles: int, arriving: list[int],
+             first: int) -> tuple[list[int], list[int], int]:
+    """LUTs of each level, the carries they make, and the terms left over."""
+    plan, carries = [], [0]
+    sums = 0
+    for level in range(LEVELS):
+        singles += arriving[level] + sums
+        if level == 0 and most < 2:  # terms gated alone
+            number = min(first, gated)
+            gated -= number
+            plan.append(number)
+            sums, carried = number, 0
+        else:
+            beside = 3 - most
+            number = singles // beside if beside else gated
+            if level == 0:
+                number = max(number, first)
+            number = min(number, -(-gated // most) if most else 0)
+            gated -= min(gated, number * most)
+            singles -= min(singles, number * beside)
+            plan.append(number)
+            sums = carried = number
+        carries.append(carried)
+    return plan, carries, gated
+
+
+def _gate_alone(heap: _Heap, gated: list[list[Term]], numbers: list[int]) -> None:
+    """Some terms of each column, two in a LUT where they share the nets that gate them."""
+    by_gate = defaultdict(list)
+    for column, (mine, number) in enumerate(zip(gated, numbers)):
+        for _ in range(number):
+            term = mine.pop()
+            by_gate[term.nets[1:]].append((column, term))
+    alone: list[tuple[int, Term]] = []
+    for terms in by_gate.values():
+        while len(terms) > 1:
+            pair = [terms.pop(), terms.pop()]
+            if len(_nets(t for _, t in pair)) > LUT_INPUTS:
+                alone += pair
+            else:
+                heap.gate(pair)
+        alone += terms
+    for one in alone:
+        heap.gate([one])
+
+
+def _targets() -> Iterator[int]:
+    """Dadda's heights, for three rows at the end."""
+    height = 3
+    while True:
+        yield height
+        height = height * 3 // 2
+
+
+def _reduce(heap: _Heap) -> None:
+    """One level of full adders, only those that the next target needs."""
+    target = 3
+    for height in _targets():
+        if height >= heap.height:
+            break
+        target = height
+    carries = 0
+    for column, bits in enumerate(heap.columns):
+        number = max(0, -(-(len(bits) + carries - target) // 2))
+        carries = min(number, len(bits) // 3)
+        for _ in range(carries):
+            heap.add([(column, bits.pop(0)) for _ in range(3)])
+    heap.end_level()
+
+
+def _finish_with_luts(heap: _Heap) -> bool:
+    """The whole sum as truth tables, where that takes no more LUTs than an adder."""
+    low = next(n for n, column in enumerate(heap.columns) if len(column) > 1)
+    terms = [(n, t) for n, column in enumerate(heap.columns) if n >= low for t in column]
+    nets = _nets(t for _, t in terms)
+    if len(nets) > LUT_INPUTS + 1:
+        return False
+    high = sum(1 << n - low for n, _ in terms)
+    outputs = min(high.bit_length(), heap.width - low)
+    luts = outputs if len(nets) > LUT_INPUTS else -(-outputs // 2)
+    if luts > sum(adder.lut for adder in _adders(heap)):
+        return False
+    heap.room(1)
+    for column in heap.columns[low:]:
+        column.clear()
+    heap.add(terms)
+    heap.end_level()
+    return True
+
+
+def _rows(heap: _Heap) -> list[tuple[int, list[list[Term]]]]:
+    """Lowest column and bits of each adder: three rows each, from the lowest that has two bits."""
+    groups = []
+    for first in range(0, heap.height, 3):
+        columns = [column[first:first + 3] for column in heap.columns]
+        if max(map(len, columns)) > 1:
+            low = next(n for n, column in enumerate(columns) if len(column) > 1)
+            high = max(n for n, column in enumerate(columns) if column)
+            groups.append((low, columns[low:high + 1]))
+    return groups
+
+
+def _adders(heap: _Heap) -> list[Adder]:
+    """The adders of a heap's rows; outputs are numbered from 0."""
+    adders = []
+    for low, columns in _rows(heap):
+        high = sum(len(column) << n for n, column in enumerate(columns))
+        width = min(high.bit_length(), heap.width - low)
+        adders.append(Adder(tuple(map(tuple, columns[:width])), tuple(range(width))))
+    return adders
+
+
+def _add_rows(heap: _Heap) -> None:
+    """Every three rows become one."""
+    for (low, columns), adder in zip(_rows(heap), _adders(heap)):
+        outputs = tuple(heap.new() for _ in adder.outputs)
+        heap.stages[-1].adders.append(Adder(adder.rows, outputs))
+        for n, column in enumerate(columns):
+            kept = {id(t) for t in column}
+            heap.columns[low + n] = [t for t in heap.columns[low + n] if id(t) not in kept]
+        for n, net in enumerate(outputs):
+            heap.next[low + n].append(Term((net,)))
+    for column, new in zip(heap.columns, heap.next):
+        column += new
+    heap.next = [[] for _ in range(heap.width)]

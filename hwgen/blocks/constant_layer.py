@@ -1,0 +1,316 @@
+"""Neuron layer whose weights are wiring: all sums at once, equal parts of them shared."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.compressor import Compressor
+from ..arith.constant_sums import ConstantSums, constant_sums, signed_digits
+from ..ops import Bias, Op, Threshold
+from ..resources import Resources
+from ..streams import TensorStream
+from ..types import NumType, uint_type
+from .activation import Activation
+from .block import Block, Schedule, as_soon_as_possible
+from .elementwise import ActivationPipeline, activation_units
+from .parts import counter
+from .primitives import delay
+
+__all__ = ["ConstantLayer", "ConstantLayerConfig"]
+
+SAMPLE = 24
+"""Inputs from which the cost of a larger layer is told."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantLayerConfig(Block):
+    """Dot products of a whole input vector with constant weights, bias and activation.
+
+    A beat brings all inputs and is held for ``hold`` clocks. In each of these all neurons take
+    some bits of every input, the highest first; their results leave ``neurons / hold`` in a clock.
+    So a layer that has ``hold`` clocks for a vector needs neither a memory for its weights nor
+    gates for its products: weights are the wiring of adders, and those that several neurons
+    have in common are there once.
+
+    Parameters
+    ----------
+    input
+        Stream of vectors, a vector a beat.
+    weights
+        (inputs, neurons) integers, inputs in stream order.
+    bias
+        (neurons,) integers.
+    accumulator
+        Exact type of the sums.
+    activations
+        (operation, output type) pairs applied to the sums, in order.
+    hold
+        Clocks of a vector; divides the neurons.
+    fifo_depth
+        Beats that the output FIFO holds; at least ``hold``, and 2.
+    """
+
+    input: TensorStream
+    weights: np.ndarray
+    bias: np.ndarray
+    accumulator: NumType
+    activations: tuple[tuple[Op, NumType], ...] = field(default=())
+    hold: int = 1
+    fifo_depth: int = 16
+
+    def __post_init__(self):
+        inputs, neurons = self.weights.shape
+        if self.input.lanes != inputs or self.input.channels != inputs:
+            raise ValueError(f"weights take {inputs} inputs at once, the stream brings "
+                             f"{self.input.lanes} of {self.input.channels}")
+        if neurons % self.hold:
+            raise ValueError(f"hold ({self.hold}) must divide the number of neurons ({neurons})")
+        if self.fifo_depth < max(2, self.hold):
+            raise ValueError(f"fifo_depth ({self.fifo_depth}) must be at least "
+                             f"{max(2, self.hold)}")
+
+    @property
+    def inputs(self) -> tuple[TensorStream, ...]:
+        return (self.input,)
+
+    @property
+    def output(self) -> TensorStream:
+        kind = self.activations[-1][1] if self.activations else self.accumulator
+        return TensorStream(kind, (*self.input.shape[:2], self.neurons), self.pe)
+
+    @property
+    def neurons(self) -> int:
+        return self.weights.shape[1]
+
+    @property
+    def pe(self) -> int:
+        """Neurons that leave in a clock."""
+        return self.neurons // self.hold
+
+    @property
+    def folding(self) -> dict[str, int]:
+        return {"pe": self.pe, "simd": self.input.lanes}
+
+    @property
+    def cycles(self) -> int:
+        return self.input.pixels * self.hold
+
+    # An input is a = a_step * a' + a_low with an unsigned code a'.
+
+    @property
+    def _a(self) -> tuple[int, int]:
+        kind = self.input.dtype
+        return (2, -1) if kind.bipolar else (1, -(1 << (kind.width - 1)) if kind.signed else 0)
+
+    @property
+    def digit(self) -> int:
+        """Bits of each input in a clock."""
+        return -(-self.input.dtype.width // self.hold)
+
+    @property
+    def _turns(self) -> int:
+        """Sum of the weights of a vector's digits."""
+        return sum(1 << self.digit * n for n in range(self.hold))
+
+    @property
+    def _absorbs(self) -> bool:
+        """Whether levels take over what the sums of codes leave out."""
+        return bool(self.activations) and isinstance(self.activations[0][0], Threshold)
+
+    @cached_property
+    def sums(self) -> ConstantSums:
+        """The adders of one clock. Levels compare whole sums; else what is above drops out."""
+        most = 62 if self._absorbs else self.accumulator.width
+        return constant_sums(self.weights.T, self.digit, [most] * self.neurons)
+
+    @cached_property
+    def _width(self) -> int:
+        """Bits of a vector's sum of codes."""
+        whole = (self._turns * ((1 << max(self.sums.widths)) - 1)).bit_length()
+        return whole if self._absorbs else min(whole, self.accumulator.width)
+
+    @property
+    def codes(self) -> TensorStream:
+        """Stream of the sums of codes, times ``a_step``."""
+        return TensorStream(uint_type(self._width + self._a[0] - 1), self.output.shape, self.pe)
+
+    @cached_property
+    def start_values(self) -> np.ndarray:
+        """(neurons,) what is missing from ``a_step`` times a sum of codes."""
+        step, low = self._a
+        offsets = np.array([offset * self._turns for offset in self.sums.offsets])
+        return self.bias + low * self.weights.astype(np.int64).sum(axis=0) - step * offsets
+
+    @cached_property
+    def units(self) -> tuple[Activation, ...]:
+        """Units that the sums of codes go through: levels take over what is missing from them, or
+        it is added first, and whatever is above the accumulator's bits drops out."""
+        start = self.start_values
+        if not self._absorbs:
+            activations = ((Bias(start), self.accumulator), *self.activations)
+        else:
+            (op, kind), *rest = self.activations
+            assert isinstance(op, Threshold)
+            negate = np.broadcast_to(op.negate, self.neurons)
+            levels = np.broadcast_to(op.levels, (self.neurons, op.levels.shape[1]))
+            levels = levels + np.where(negate, start, -start)[:, None]
+            moved = Threshold(levels, negate, op.out_type, op.base, op.step)
+            activations = ((moved, kind), *rest)
+        return activation_units(activations, self.codes)
+
+    @property
+    def late(self) -> int:
+        """Clocks from the issue of a vector's bits to the sums that they lead to."""
+        # Chosen bits are registered, their sums join those before, the last ones leave in turn.
+        turns = self.hold + 1 if self.hold > 1 else 0
+        return self.sums.compression.latency + turns
+
+    @property
+    def latency(self) -> int:
+        return 1 + self.late + ActivationPipeline.latency_of(self.units, self.fifo_depth)
+
+    def compute(self, *tensors):
+        x, = tensors
+        sums = x.astype(np.int64) @ self.weights.astype(np.int64) + self.bias
+        for op, _ in self.activations:
+            sums = op.compute(sums)
+        return sums
+
+    def create(self) -> "ConstantLayer":
+        return ConstantLayer(self)
+
+    def schedule(self, frames, *ready):
+        taken = as_soon_as_possible(ready[0], self.hold)
+        began = np.repeat(taken + 1, self.hold)  # with places for all beats
+        turns = np.tile(np.arange(self.hold), len(taken))
+        return Schedule((taken,), began, began + turns + self.latency - 1)
+
+    def estimate(self, family):
+        inputs, width = self.input.lanes, self.accumulator.width
+        parts = Resources(lut=12, ff=self.input.data_width + 14)
+        if self.hold > 1:
+            chosen = inputs * self.digit
+            leaving = self.neurons * width - self.pe * width
+            parts += Resources(lut=chosen * -(-self.hold // 4) + self.neurons * width + leaving,
+                               ff=chosen + 2 * self.neurons * width)
+        kind = TensorStream(self.accumulator, self.output.shape, self.pe)
+        activations = self.activations
+        if not self._absorbs:
+            activations = ((Bias(self.bias), self.accumulator), *activations)
+        parts += ActivationPipeline.resources(activation_units(activations, kind), self.output,
+                                              self.fifo_depth, 6)
+        return parts + self._estimated_sums
+
+    @cached_property
+    def _estimated_sums(self) -> Resources:
+        """The adders; of a large layer, by what each bit costs in a part of it."""
+        inputs = self.input.lanes
+        if inputs <= SAMPLE:
+            return self.sums.compression.resources
+        some = np.linspace(0, inputs - 1, SAMPLE).astype(int)
+        sample = constant_sums(self.weights[some].T, self.digit, [62] * self.neurons)
+        bits = [int(np.count_nonzero(signed_digits(w))) * self.digit for w in
+                (self.weights[some], self.weights)]
+        before = bits[0] - sum(sample.widths)
+        after = bits[1] - sum(sample.widths) - self.neurons * (inputs // SAMPLE).bit_length()
+        share = max(0.0, after / max(1, before))
+        found = sample.compression.resources
+        return Resources(lut=found.lut * share, ff=found.ff * share)
+
+
+class ConstantLayer(wiring.Component):
+    """Hardware of :class:`ConstantLayerConfig`.
+
+    A vector is held while its bits take turns; those of a turn go through the adders, and what
+    they give joins the neurons' sums, shifted by the bits of a turn before. When the last ones
+    are in, the sums move over and leave, some in each clock, through the activations. A vector
+    begins only when the output FIFO has places for all of its beats.
+
+    Members
+    -------
+    i : :py:`In(config.input.signature())`
+    o : :py:`Out(config.output.signature())`
+    """
+
+    def __init__(self, config: ConstantLayerConfig):
+        self.config = config
+        super().__init__({"i": In(config.input.signature()), "o": Out(config.output.signature())})
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        m.submodules.pipeline = pipeline = ActivationPipeline(
+            cfg.units, cfg.codes, cfg.output, cfg.fifo_depth, cfg.late, burst=cfg.hold)
+        wiring.connect(m, wiring.flipped(self.o), pipeline.o)
+
+        held = Signal(cfg.input.data_width, reset_less=True)
+        held_valid, held_last, issue = Signal(), Signal(), Signal()
+        turn, turn_end = counter(m, cfg.hold, issue, "turn")
+        m.d.comb += [
+            issue.eq(held_valid & ((turn != 0) | pipeline.free)),
+            self.i.ready.eq(~held_valid | (issue & turn_end)),
+            pipeline.issue.eq(issue), pipeline.last.eq(held_last & turn_end),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [held_valid.eq(self.i.valid), held_last.eq(self.i.payload.last),
+                         held.eq(self._unsigned(self.i.payload.data.as_value()))]
+
+        bits = self._bits(m, held, turn)
+        m.submodules.adders = adders = Compressor(cfg.sums.compression, len(bits), 0)
+        m.d.comb += adders.shared.eq(bits)
+        sums, place = [], 0
+        for width in cfg.sums.widths:
+            sums.append(adders.o[place:place + width])
+            place += width
+        if cfg.hold > 1:
+            sums = self._collect(m, sums, turn, issue)
+        shift = cfg._a[0] - 1
+        m.d.comb += pipeline.x.eq(Cat(Cat(Const(0, shift), s)[:cfg.codes.dtype.width] |
+                                      Const(0, cfg.codes.dtype.width) for s in sums))
+        return m
+
+    def _unsigned(self, codes: Value) -> Value:
+        """Two's complement lanes to offset binary: the sign bit inverted."""
+        kind = self.config.input.dtype
+        if not kind.signed:
+            return codes
+        return codes ^ sum(1 << (n * kind.width + kind.width - 1)
+                           for n in range(self.config.input.lanes))
+
+    def _bits(self, m, held: Signal, turn: Value) -> Value:
+        """The bits of a turn, of each input; registered where there are several turns."""
+        cfg = self.config
+        if cfg.hold == 1:
+            return held
+        width, digit = cfg.input.dtype.width, cfg.digit
+        turns = []
+        for n in reversed(range(cfg.hold)):  # the highest first
+            lanes = [held[k * width:(k + 1) * width] for k in range(cfg.input.lanes)]
+            turns.append(Cat(Cat(lane[n * digit:(n + 1) * digit],
+                                 Const(0, digit))[:digit] for lane in lanes))
+        bits = Signal(cfg.input.lanes * digit, reset_less=True)
+        m.d.sync += bits.eq(Array(turns)[turn])
+        return bits
+
+    def _collect(self, m, sums: list[Value], turn: Value, issue: Value) -> list[Value]:
+        """Sums over a vector's turns; those of ``pe`` neurons in each clock."""
+        cfg = self.config
+        clocks = 1 + cfg.sums.compression.latency
+        first = delay(m, turn == 0, clocks, "first")
+        whole = delay(m, issue & (turn == cfg.hold - 1), clocks, "whole")
+        width = cfg._width
+        joined = []
+        for n, total in enumerate(sums):
+            before = Signal(width, name=f"sum_{n}", reset_less=True)
+            value = Signal(width, name=f"joined_{n}")
+            m.d.comb += value.eq(total + Mux(first, 0, before << cfg.digit))
+            m.d.sync += before.eq(value)
+            joined.append(value)
+        leaving = Signal(cfg.neurons * width, reset_less=True)
+        group = cfg.pe * width
+        m.d.sync += leaving.eq(Mux(whole, Cat(joined), leaving >> group))
+        return [leaving[n * width:(n + 1) * width] for n in range(cfg.pe)]

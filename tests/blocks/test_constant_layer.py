@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from hwgen.blocks.constant_layer import ConstantLayerConfig
+from hwgen.ops import Bias, Clip, Requantize, Threshold
+from hwgen.streams import TensorStream
+from hwgen.types import BIPOLAR, TERNARY, int_type, smallest_type, uint_type
+from tests.blocks.test_neuron_layer import check, extreme_frames, values_of
+
+TYPES = [BIPOLAR, TERNARY, uint_type(1), uint_type(4), int_type(3), int_type(8)]
+FULL_SPEED = ((1.0, 1.0),)
+LEVELS = Threshold([[-9, 0, 7], [1, 2, 3], [0, 0, 0], [-30, -20, 40]], [False, True, False, True],
+                   uint_type(2))
+
+
+INT4 = int_type(4)
+
+
+def make_layer(kind, weight_type=INT4, inputs=6, neurons=4, hold=1, activations=(),
+               size=(1, 3), seed=0, fifo_depth=64):
+    rng = np.random.default_rng(seed)
+    weights = rng.choice(values_of(weight_type), (inputs, neurons))
+    weights[:, 0], weights[:, -1] = weight_type.low, weight_type.high
+    bias = rng.integers(-20, 21, neurons)
+    ends = np.stack([weights * kind.low, weights * kind.high])
+    accumulator = smallest_type((ends.min(axis=0).sum(axis=0) + bias).min(),
+                                (ends.max(axis=0).sum(axis=0) + bias).max())
+    return ConstantLayerConfig(TensorStream(kind, (*size, inputs), inputs), weights, bias,
+                               accumulator, activations, hold, fifo_depth)
+
+
+@pytest.mark.parametrize("weight_type", [BIPOLAR, TERNARY, int_type(4), int_type(8)],
+                         ids=lambda t: t.name)
+@pytest.mark.parametrize("kind", TYPES, ids=lambda t: t.name)
+def test_every_pair_of_types_is_exact_at_the_predicted_clocks(kind, weight_type):
+    layer = make_layer(kind, weight_type)
+    x = extreme_frames(layer.input)
+    np.testing.assert_array_equal(layer.compute(x), x @ layer.weights + layer.bias)
+    check(layer)
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda t: t.name)
+@pytest.mark.parametrize("hold", [2, 4])
+@pytest.mark.parametrize("activations", [(), ((LEVELS, uint_type(2)),)], ids=["sums", "levels"])
+def test_bits_in_turn_are_exact_at_the_predicted_clocks(kind, hold, activations):
+    check(make_layer(kind, hold=hold, activations=activations))
+
+
+@pytest.mark.parametrize("hold", [1, 4])
+@pytest.mark.parametrize("activations", [
+    ((LEVELS, uint_type(2)),),
+    ((Requantize([3, 5, -7, 1], [2], 1, "half_even", int_type(4)), int_type(4)),),
+    ((Clip(-3, 12), int_type(5)),),
+    ((Clip(0, None), uint_type(9)), (Bias([1, 2, 3, 4]), uint_type(10)),
+     (Requantize([1], [3], 0, "floor", uint_type(3)), uint_type(3))),
+], ids=["thresholds", "requantize", "clip", "chain"])
+def test_activations_follow_the_sums(activations, hold):
+    layer = make_layer(uint_type(3), TERNARY, hold=hold, activations=activations)
+    assert layer.output.dtype == activations[-1][1]
+    check(layer)
+
+
+def test_more_turns_than_bits():
+    check(make_layer(uint_type(2), neurons=7, hold=7), stalls=FULL_SPEED)
+
+
+@pytest.mark.parametrize("hold, depth", [(1, 2), (4, 4), (4, 9)])
+def test_a_small_fifo_only_slows(hold, depth):
+    check(make_layer(uint_type(4), hold=hold, size=(3, 3), fifo_depth=depth), predict=False,
+          stalls=((1.0, 1.0), (0.7, 0.4)))
+
+
+def test_a_wide_layer():
+    check(make_layer(uint_type(2), TERNARY, inputs=90, neurons=6, hold=2), stalls=FULL_SPEED)
+
+
+def test_weights_that_are_all_zero():
+    layer = make_layer(uint_type(2), inputs=3, neurons=2)
+    layer = ConstantLayerConfig(layer.input, layer.weights * 0, layer.bias, layer.accumulator)
+    check(layer, stalls=FULL_SPEED)
+
+
+@pytest.mark.parametrize("given, text", [
+    ({"hold": 3}, r"hold \(3\) must divide the number of neurons \(4\)"),
+    ({"hold": 4, "fifo_depth": 3}, r"fifo_depth \(3\) must be at least 4"),
+])
+def test_what_can_t_be_built_is_refused(given, text):
+    with pytest.raises(ValueError, match=text):
+        make_layer(uint_type(4), **given)
+
+
+def test_a_stream_of_part_of_the_inputs_is_refused():
+    layer = make_layer(uint_type(4))
+    with pytest.raises(ValueError, match=r"weights take 6 inputs at once, the stream brings 3"):
+        ConstantLayerConfig(TensorStream(uint_type(4), (1, 3, 6), 3), layer.weights, layer.bias,
+                            layer.accumulator)
