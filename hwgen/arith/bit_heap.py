@@ -14,7 +14,7 @@ from functools import cache
 
 from ..resources import Resources
 
-__all__ = ["Adder", "Compression", "Lut", "Stage", "Term", "compress"]
+__all__ = ["ONE", "Adder", "Compression", "Lut", "Stage", "Term", "compress"]
 
 LUT_INPUTS = 5
 """Inputs that both outputs of a LUT6_2 may use."""
@@ -24,6 +24,9 @@ LEVELS = 4
 
 ADDER_LEVELS = 2
 """LUT levels that a ternary adder takes of them, beside its carry chain."""
+
+ONE = -1
+"""A net that is always 1, for constants in a heap."""
 
 ADDER_ROWS = (3, 9, 27)
 """Heights of a heap at which one, two or three levels of ternary adders may take over."""
@@ -108,7 +111,7 @@ class Compression:
     stages
         With registers behind each.
     output
-        Net of each bit of the sum; None for a constant 0.
+        Net of each bit of the sum; ONE, or None for a constant 0.
     counters
         What the LUTs do, as a proof needs it: bits taken off the heap, and those put back in
         their place, all with their columns.
@@ -225,8 +228,13 @@ class _Heap:
 
     def end_stage(self) -> None:
         """A register behind every bit."""
-        self.stages[-1].live = [t.nets[0] for column in self.columns for t in column]
+        self.hold()
         self.stages.append(Stage())
+
+    def hold(self) -> None:
+        """What is on the heap goes into registers."""
+        self.stages[-1].live = [t.nets[0] for column in self.columns for t in column
+                                if t.nets[0] != ONE]
 
     def room(self, levels: int) -> None:
         """Begin a stage if this one has no room for more LUT levels."""
@@ -264,7 +272,7 @@ def _compress(columns: Sequence[Sequence[Term]], width: int, nets: int, rows: in
             heap.room(1)
             _reduce(heap)
     _gate_rest(heap)
-    heap.stages[-1].live = [t.nets[0] for column in heap.columns for t in column]
+    heap.hold()
     return Compression(tuple(heap.stages),
                        tuple(c[0].nets[0] if c else None for c in heap.columns),
                        tuple(heap.counters), heap.nets)
@@ -273,12 +281,15 @@ def _compress(columns: Sequence[Sequence[Term]], width: int, nets: int, rows: in
 def _gate_rest(heap: _Heap) -> None:
     """Terms that nothing was added to become nets."""
     rest = [(n, t) for n, column in enumerate(heap.columns) for t in column if t.table != IDENTITY]
+    for n, term in rest:
+        heap.columns[n].remove(term)
+    for k in range(0, len(rest), 2):
+        heap.gate(rest[k:k + 2])
     if rest:
-        heap.room(1)
-        for n, term in rest:
-            heap.columns[n].remove(term)
-        for k in range(0, len(rest), 2):
-            heap.gate(rest[k:k + 2])
+        # They are complements of nets that were there from the start.
+        levels = heap.stages[-1].levels
+        levels[:1] = [(levels[0] if levels else []) + heap.level]
+        heap.level = []
         heap.end_level()
 
 

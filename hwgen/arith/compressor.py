@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..blocks.primitives import Export
-from .bit_heap import INVERTED, LUT_INPUTS, Adder, Compression, Lut
+from .bit_heap import INVERTED, LUT_INPUTS, ONE, Adder, Compression, Lut
 
 __all__ = ["ARITHMETIC", "ARITHMETIC_MODULES", "Compressor"]
 
@@ -138,8 +138,8 @@ class _Nets:
 
     def bit(self, net: int | None, copy: int) -> Value:
         """A net of one copy; a constant 0 for None."""
-        if net is None:
-            return Const(0, 1)
+        if net is None or net == ONE:
+            return Const(int(net == ONE), 1)
         value, place, stride = self.places[net]
         return value[place + copy * stride]
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .bit_heap import IDENTITY, INVERTED, Compression, Stage, Term, compress
+from .bit_heap import IDENTITY, INVERTED, ONE, Compression, Stage, Term, compress
 
 __all__ = ["ConstantSums", "constant_sums"]
 
@@ -38,7 +38,8 @@ class ConstantSums:
     widths
         Bits of each sum.
     offsets
-        By how much each exceeds ``sum(weights * a)``, modulo ``2 ** width``.
+        By how much each exceeds ``sum(weights * a)``, modulo ``2 ** width``; with given constants,
+        these.
     """
 
     compression: Compression
@@ -79,7 +80,8 @@ def signed_digits(weights: np.ndarray) -> np.ndarray:
     return np.stack(digits, axis=-1) if digits else np.zeros((*rest.shape, 1), dtype=np.int64)
 
 
-def constant_sums(weights: np.ndarray, a_width: int, widths: Sequence[int]) -> ConstantSums:
+def constant_sums(weights: np.ndarray, a_width: int, widths: Sequence[int],
+                  constants: Sequence[int] | None = None) -> ConstantSums:
     """Hardware that adds inputs with constant weights.
 
     Parameters
@@ -90,18 +92,22 @@ def constant_sums(weights: np.ndarray, a_width: int, widths: Sequence[int]) -> C
         Bits of an input, unsigned; bit k of input n is net ``n * a_width + k``.
     widths
         Most bits of each sum; it is right modulo ``2 ** width``.
+    constants
+        To be added to each sum, which then has exactly ``width`` bits. Without them each sum has
+        an offset of its own, which costs nothing.
     """
     weights = np.ascontiguousarray(weights, dtype=np.int64)
-    return _constant_sums(weights.tobytes(), weights.shape, a_width, tuple(widths))
+    return _constant_sums(weights.tobytes(), weights.shape, a_width, tuple(widths),
+                          None if constants is None else tuple(map(int, constants)))
 
 
 @lru_cache(maxsize=256)
 def _constant_sums(weights: bytes, shape: tuple[int, ...], a_width: int,
-                   widths: tuple[int, ...]) -> ConstantSums:
+                   widths: tuple[int, ...], constants: tuple[int, ...] | None) -> ConstantSums:
     sharing = _Sharing(np.frombuffer(weights, dtype=np.int64).reshape(shape), a_width)
     while sharing.step():
         pass
-    return sharing.build(widths)
+    return sharing.build(widths, constants)
 
 
 class _Sharing:
@@ -218,7 +224,7 @@ class _Sharing:
         self.counts = grown
         self._count(np.array([*(index for index, *_ in part.members), number - 1]))
 
-    def build(self, widths: Sequence[int]) -> ConstantSums:
+    def build(self, widths: Sequence[int], constants: Sequence[int] | None) -> ConstantSums:
         """The hardware: shared parts level by level, then the sums."""
         numbers = [_Number(tuple(range(n * self.a_width, (n + 1) * self.a_width)), self.highs[n],
                            0, 0) for n in range(self.inputs)]
@@ -248,7 +254,14 @@ class _Sharing:
                        for n, k in np.argwhere(self.digits[:, s]).tolist()]
             columns, offset = _heap(members)
             high = sum(_reached(number.high, off) << distance for number, distance, off in members)
-            width = min(width, max(1, high.bit_length()))
+            if constants is None:
+                width = min(width, max(1, high.bit_length()))
+            else:
+                missing = (constants[s] - offset) % (1 << width)
+                columns += [[] for _ in range(missing.bit_length() - len(columns))]
+                for k in range(missing.bit_length()):
+                    columns[k] += [Term((ONE,))] * (missing >> k & 1)
+                offset = constants[s]
             done = compress(columns, width, nets)
             nets = done.nets
             made.append(done)
@@ -301,6 +314,7 @@ def _keep(stages: Sequence[Stage], output: Sequence[int]) -> None:
     """Registers hold what any later stage reads."""
     needed = set(output)
     for stage in reversed(stages):
+        needed.discard(ONE)
         stage.live = sorted(needed)
         made = {net for level in stage.levels for lut in level for net in lut.outputs}
         made |= {net for adder in stage.adders for net in adder.outputs}

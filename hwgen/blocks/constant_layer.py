@@ -121,9 +121,24 @@ class ConstantLayerConfig(Block):
         """Whether levels take over what the sums of codes leave out."""
         return bool(self.activations) and isinstance(self.activations[0][0], Threshold)
 
+    @property
+    def _complete(self) -> bool:
+        """Whether the adders make the accumulators themselves, constants and all."""
+        return self.hold == 1 and not self._absorbs
+
+    @property
+    def _fixed(self) -> np.ndarray:
+        """(neurons,) what the accumulators hold beside ``a_step * sum(weights * a')``."""
+        return self.bias + self._a[1] * self.weights.astype(np.int64).sum(axis=0)
+
     @cached_property
     def sums(self) -> ConstantSums:
         """The adders of one clock. Levels compare whole sums; else what is above drops out."""
+        if self._complete:
+            shift = self._a[0] - 1
+            return constant_sums(self.weights.T, self.digit,
+                                 [self.accumulator.width - shift] * self.neurons,
+                                 (self._fixed >> shift).tolist())
         most = 62 if self._absorbs else self.accumulator.width
         return constant_sums(self.weights.T, self.digit, [most] * self.neurons)
 
@@ -135,23 +150,29 @@ class ConstantLayerConfig(Block):
 
     @property
     def codes(self) -> TensorStream:
-        """Stream of the sums of codes, times ``a_step``."""
+        """Stream of the sums of codes, times ``a_step``; of the accumulators, if they are
+        complete."""
+        if self._complete:
+            return TensorStream(self.accumulator, self.output.shape, self.pe)
         return TensorStream(uint_type(self._width + self._a[0] - 1), self.output.shape, self.pe)
 
     @cached_property
     def start_values(self) -> np.ndarray:
         """(neurons,) what is missing from ``a_step`` times a sum of codes."""
-        step, low = self._a
+        step = self._a[0]
         offsets = np.array([offset * self._turns for offset in self.sums.offsets])
-        return self.bias + low * self.weights.astype(np.int64).sum(axis=0) - step * offsets
+        return self._fixed - step * offsets
 
     @cached_property
     def units(self) -> tuple[Activation, ...]:
         """Units that the sums of codes go through: levels take over what is missing from them, or
         it is added first, and whatever is above the accumulator's bits drops out."""
+        if self._complete:
+            return activation_units(self.activations, self.codes)
         start = self.start_values
         if not self._absorbs:
-            activations = ((Bias(start), self.accumulator), *self.activations)
+            restore: tuple[Op, NumType] = (Bias(start), self.accumulator)
+            activations = (restore, *self.activations)
         else:
             (op, kind), *rest = self.activations
             assert isinstance(op, Threshold)
@@ -199,7 +220,7 @@ class ConstantLayerConfig(Block):
                                ff=chosen + 2 * self.neurons * width)
         kind = TensorStream(self.accumulator, self.output.shape, self.pe)
         activations = self.activations
-        if not self._absorbs:
+        if not self._absorbs and not self._complete:
             activations = ((Bias(self.bias), self.accumulator), *activations)
         parts += ActivationPipeline.resources(activation_units(activations, kind), self.output,
                                               self.fifo_depth, 6)
@@ -269,8 +290,10 @@ class ConstantLayer(wiring.Component):
         if cfg.hold > 1:
             sums = self._collect(m, sums, turn, issue)
         shift = cfg._a[0] - 1
-        m.d.comb += pipeline.x.eq(Cat(Cat(Const(0, shift), s)[:cfg.codes.dtype.width] |
-                                      Const(0, cfg.codes.dtype.width) for s in sums))
+        low = cfg._fixed & 1 if cfg._complete else np.zeros(cfg.neurons, np.int64)
+        m.d.comb += pipeline.x.eq(Cat(
+            Cat(Const(int(low[n]), shift), total, Const(0, cfg.codes.dtype.width)
+                )[:cfg.codes.dtype.width] for n, total in enumerate(sums)))
         return m
 
     def _unsigned(self, codes: Value) -> Value:

@@ -1,0 +1,100 @@
+"""The modules of rtl_templates/hwgen_arith.v.j2: primitives in synthesis, behaviour elsewhere."""
+
+import random
+from pathlib import Path
+
+import pytest
+from amaranth.back import rtlil
+
+from hwgen.arith.compressor import ARITHMETIC, Compressor
+from hwgen.arith.dot_product import DotProduct
+from hwgen.blocks.primitives import Export
+from hwgen.errors import ToolError
+from hwgen.files import render_template
+from hwgen.synth import synthesize_module
+from hwgen.tools import yosys
+from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
+
+RNG = random.Random(1)
+
+
+def arithmetic(folder: Path, *, xilinx: bool) -> Path:
+    file = folder / ("xilinx.v" if xilinx else "generic.v")
+    file.write_text(render_template(f"{ARITHMETIC}.v.j2", {"xilinx": xilinx}))
+    return file
+
+
+def prove_equal(folder: Path, module: str, parameters: dict[str, str], *, broken: str = "") -> None:
+    """Yosys proves a module of primitives equal to its behaviour, for every input."""
+    file = arithmetic(folder, xilinx=True)
+    settings = " ".join(f"-set {name} {value}" for name, value in parameters.items())
+    text = file.read_text()
+    if broken:
+        before, after = broken.split(" -> ")
+        assert before in text
+        file.write_text(text.replace(before, after))
+    commands = []
+    for side, option in (("gold", "-nosynthesis"), ("gate", "")):
+        commands += [f"read_verilog -sv {option} {yosys.quoted(file)}"]
+        if side == "gate":
+            commands += ["read_verilog -sv +/xilinx/cells_sim.v"]
+        commands += [f"chparam {settings} {module}", f"hierarchy -top {module}", "proc", "flatten",
+                     "opt_clean", f"rename -top {side}", f"design -stash {side}"]
+    commands += ["design -copy-from gold gold", "design -copy-from gate gate",
+                 "miter -equiv -flatten -make_outputs gold gate miter",
+                 "hierarchy -top miter", "opt", "sat -verify -prove trigger 0 miter"]
+    yosys.run(commands, log=folder / f"{module}.log", folder=folder)
+
+
+@pytest.mark.parametrize("width, total", [(1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (4, 5), (4, 6),
+                                          (7, 9), (8, 8), (12, 14)])
+def test_the_ternary_adder_of_primitives_is_proven_equal_to_plus(tmp_path, width, total):
+    masks = {f"NOT_{row}": f"{width}'d{RNG.randrange(1 << width)}" for row in "ABC"}
+    for inverted in ({}, masks):
+        prove_equal(tmp_path, "hwgen_add3", {"WIDTH": str(width), "SUM": str(total), **inverted})
+
+
+@pytest.mark.parametrize("width, total", [(1, 1), (1, 2), (3, 4), (4, 5), (5, 6), (8, 8), (16, 17)])
+def test_the_adder_of_primitives_is_proven_equal_to_plus(tmp_path, width, total):
+    masks = {f"NOT_{row}": f"{width}'d{RNG.randrange(1 << width)}" for row in "AB"}
+    prove_equal(tmp_path, "hwgen_add2", {"WIDTH": str(width), "SUM": str(total), **masks})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_luts_of_primitives_are_proven_equal_to_their_tables(tmp_path, seed):
+    rng = random.Random(seed)
+    prove_equal(tmp_path, "hwgen_lut6_2", {"WIDTH": "2", "O6": f"32'd{rng.randrange(1 << 32)}",
+                                           "O5": f"32'd{rng.randrange(1 << 32)}"})
+    prove_equal(tmp_path, "hwgen_lut6", {"WIDTH": "2", "TABLE": f"64'd{rng.randrange(1 << 64)}"})
+
+
+def test_a_wrong_primitive_fails_the_proof(tmp_path):
+    with pytest.raises(ToolError):
+        prove_equal(tmp_path, "hwgen_add3", {"WIDTH": "3", "SUM": "5"},
+                    broken="assign di[n] = majority[n] -> assign di[n] = majority[n+1]")
+
+
+def exported(folder: Path, component, name: str) -> Path:
+    """One Verilog file of a component and the modules that it instantiates."""
+    text = rtlil.convert(component, name=name, platform=Export(name), emit_src=False)
+    (folder / f"{name}.il").write_text(text)
+    yosys.run([f"read_rtlil {yosys.quoted(folder / f'{name}.il')}", "proc", "opt_clean",
+               f"write_verilog -norename {yosys.quoted(folder / f'{name}.v')}"],
+              log=folder / "write.log", folder=folder)
+    file = folder / f"{name}.v"
+    file.write_text(file.read_text() + arithmetic(folder, xilinx=True).read_text())
+    return file
+
+
+@pytest.mark.parametrize("lanes, a_width, weight_type", [
+    (64, 1, BIPOLAR), (20, 4, uint_type(1)), (16, 4, TERNARY), (7, 3, int_type(3))],
+    ids=["xnor", "and", "ternary", "planes"])
+def test_synthesis_takes_the_luts_that_a_compression_counts(tmp_path, lanes, a_width,
+                                                            weight_type):
+    compression = DotProduct.compression_of(lanes, a_width, weight_type, 32)
+    tree = Compressor(compression, lanes * a_width, lanes * weight_type.width, 2)
+    file = exported(tmp_path, tree, "tree")
+    found = synthesize_module(file, "tree", "xc7", log=tmp_path / "synth.log")
+    # Bits that only wait for others become shift registers.
+    assert found.lut - found.lutram == pytest.approx(2 * compression.resources.lut, abs=2)
+    assert found.ff == pytest.approx(2 * compression.resources.ff, abs=3 * found.lutram)
