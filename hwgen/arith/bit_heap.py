@@ -4,7 +4,7 @@ A full adder of three bits is one LUT with two outputs (LUT6_2) of up to five in
 bit off the heap. Two of its inputs that are left over gate two of its bits: so products of one bit
 cost half a LUT, and that adds them too. Three rows that are left become one by a ternary adder on a
 carry chain, two bits a LUT. Bits are taken in the order of L. Dadda, "Some schemes for parallel
-multipliers", Alta Frequenza 34 (1965), with targets for three rows in place of two.
+multipliers", Alta Frequenza 34 (1965).
 """
 
 from collections import defaultdict
@@ -30,6 +30,11 @@ ONE = -1
 
 ADDER_ROWS = (3, 9, 27)
 """Heights of a heap at which one, two or three levels of ternary adders may take over."""
+
+TERNARY_COLUMNS = 10
+"""Most columns of a ternary adder. Tools that time a LUT6_2 from every input to both outputs see
+a way from majority to majority through all of its LUTs; so it is kept short, and begins at a
+register if it has more than ``LEVELS``."""
 
 CHAIN_PRICE = 0.25
 """What a site on a carry chain costs beside its LUT: it can't be placed freely."""
@@ -263,8 +268,9 @@ def _compress(columns: Sequence[Sequence[Term]], width: int, nets: int, rows: in
     heap = _Heap(columns, width, nets)
     _absorb_gates(heap)
     while heap.height > 1 and not _finish_with_luts(heap):
-        if heap.height <= 3 or 4 < heap.height <= rows:
-            heap.room(ADDER_LEVELS)
+        if _adds(heap, rows):
+            long = any(a.ternary and len(a.rows) > LEVELS for a in _adders(heap))
+            heap.room(LEVELS if long else ADDER_LEVELS)
             _add_rows(heap)
             if heap.height > 1:
                 heap.end_stage()
@@ -389,9 +395,16 @@ def _gate_alone(heap: _Heap, gated: list[list[Term]], numbers: list[int]) -> Non
         heap.gate([one])
 
 
+def _adds(heap: _Heap, rows: int) -> bool:
+    """Whether adders take the heap as it is."""
+    if heap.height == 3:
+        return max(len(columns) for _, columns in _rows(heap, 1 << 30)) <= TERNARY_COLUMNS
+    return heap.height < 3 or 4 < heap.height <= rows
+
+
 def _targets() -> Iterator[int]:
-    """Dadda's heights, for three rows at the end."""
-    height = 3
+    """Dadda's heights."""
+    height = 2
     while True:
         yield height
         height = height * 3 // 2
@@ -399,7 +412,7 @@ def _targets() -> Iterator[int]:
 
 def _reduce(heap: _Heap) -> None:
     """One level of full adders, only those that the next target needs."""
-    target = 3
+    target = 2
     for height in _targets():
         if height >= heap.height:
             break
@@ -433,15 +446,28 @@ def _finish_with_luts(heap: _Heap) -> bool:
     return True
 
 
-def _rows(heap: _Heap) -> list[tuple[int, list[list[Term]]]]:
-    """Lowest column and bits of each adder: three rows each, from the lowest that has two bits."""
+def _rows(heap: _Heap, most: int = TERNARY_COLUMNS) -> list[tuple[int, list[list[Term]]]]:
+    """Lowest column and bits of each adder: three rows each, from the lowest that has two bits;
+    ``most`` columns of three rows, any number of two."""
     groups = []
     for first in range(0, heap.height, 3):
         columns = [column[first:first + 3] for column in heap.columns]
-        if max(map(len, columns)) > 1:
-            low = next(n for n, column in enumerate(columns) if len(column) > 1)
-            high = max(n for n, column in enumerate(columns) if column)
-            groups.append((low, columns[low:high + 1]))
+        if max(map(len, columns)) < 2:
+            continue
+        low = next(n for n, column in enumerate(columns) if len(column) > 1)
+        high = max(n for n, column in enumerate(columns) if column) + 1
+        step = high - low
+        if max(map(len, columns)) > 2:
+            step = -(-step // -(-step // most))
+        for start in range(low, high, step):
+            part = columns[start:min(start + step, high)]
+            while part and not part[-1]:
+                part.pop()
+            while part and len(part[0]) < 2:
+                part.pop(0)
+                start += 1
+            if part:
+                groups.append((start, part))
     return groups
 
 
