@@ -161,6 +161,7 @@ def export(component, folder: Path) -> list[Path]:
     yosys.run([f"read_rtlil {yosys.quoted(folder / 'hwgen.il')}", "proc", "opt_clean",
                f"write_verilog -norename {yosys.quoted(file)}"], log=folder / "write.log",
               folder=folder)
+    file.write_text("".join([file.read_text(), *platform.modules.values()]))
     files = [file]
     for name in platform.uses:
         files.append(folder / f"{name}.v")

@@ -45,6 +45,7 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
     rtl.mkdir()
     sources, memories, commands = [], [], []
     uses: set[str] = set()
+    own: dict[str, str] = {}
     for node in hardware.nodes:
         export = Export(node.name)
         text = rtlil.convert(node.block.create(), name=node.name, platform=export, emit_src=False)
@@ -54,6 +55,7 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
             (rtl / name).write_text("\n".join(lines) + "\n")
             memories.append(f"rtl/{name}")
         uses |= export.uses
+        own[f"rtl/{node.name}.v"] = "".join(f"\n{text}" for text in export.modules.values())
         if on_block is not None:
             on_block(node.name)
     generated = [*sources, f"rtl/{TOP}.v"]
@@ -67,7 +69,7 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
     yosys.run(commands, log=scratch / "verilog.log", folder=scratch)
     for name in generated:
         file = folder / name
-        file.write_text(tidy(file.read_text()))
+        file.write_text(tidy(file.read_text()) + own.get(name, ""))
     return sources, memories
 
 

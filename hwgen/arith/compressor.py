@@ -1,16 +1,17 @@
 """Hardware of a compressed bit heap."""
 
+import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from amaranth import Cat, Const, Instance, Module, Signal, Value
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..blocks.primitives import Export
 from .bit_heap import INVERTED, LUT_INPUTS, ONE, Adder, Compression, Lut
 
-__all__ = ["ARITHMETIC", "ARITHMETIC_MODULES", "Compressor"]
+__all__ = ["ARITHMETIC", "ARITHMETIC_MODULES", "Compressor", "compressor_verilog"]
 
 ARITHMETIC = "hwgen_arith"
 """Verilog file of the modules that an exported compressor instantiates."""
@@ -19,12 +20,15 @@ ARITHMETIC_MODULES = (ARITHMETIC, "hwgen_lut6_2", "hwgen_lut6", "hwgen_table", "
                       "hwgen_add3", "hwgen_chain")
 """Their names, and the file's."""
 
+LONGEST = 100  # characters of a line of Verilog
+
 
 class Compressor(wiring.Component):
     """``copies`` equal compressors side by side. Latency: ``compression.latency``; interval: 1.
 
-    Exported, LUTs of equal tables in a level are one instance of ``hwgen_lut6_2`` or
-    ``hwgen_lut6``, for all copies together, and an adder of three rows is a ``hwgen_add3``.
+    Exported, a copy is an instance of a module that is written as Verilog at once: with thousands
+    of LUTs that is many times faster than through Amaranth, which makes the same hardware of
+    expressions in simulation.
 
     Parameters
     ----------
@@ -52,100 +56,69 @@ class Compressor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        exported = isinstance(platform, Export)
-        if exported:
+        if isinstance(platform, Export):
             platform.uses.add(ARITHMETIC)
-        nets = _Nets(self.copies)
-        nets.add(range(self.shares), self.shared, shared=True)
-        nets.add(range(self.shares, self.shares + self.owns), self.own)
-        for s, stage in enumerate(self.compression.stages):
-            for level, luts in enumerate(stage.levels):
-                groups: dict[tuple, list[Lut]] = defaultdict(list)
-                for lut in luts:
-                    groups[len(lut.nets), lut.tables].append(lut)
-                for g, ((inputs, tables), equal) in enumerate(groups.items()):
-                    sources = []
-                    for k in range(inputs):
-                        source = Signal(self.copies * len(equal), name=f"stage{s}_{level}_{g}_{k}")
-                        m.d.comb += source.eq(nets.all([lut.nets[k] for lut in equal]))
-                        sources.append(source)
-                    values = self._luts(m, f"stage{s}_level{level}_{g}", tables, sources, exported)
-                    for k, value in enumerate(values):
-                        nets.add([lut.outputs[k] for lut in equal], value)
-            for n, adder in enumerate(stage.adders):
-                nets.add(adder.outputs, self._sums(m, f"stage{s}_adder{n}", adder, nets, exported))
-            held = Signal(self.copies * len(stage.live), name=f"stage{s}", reset_less=True)
-            m.d.sync += held.eq(nets.all(stage.live))
-            nets.add(stage.live, held)
-        m.d.comb += self.o.eq(nets.all(self.compression.output))
+            name = platform.add_module(compressor_verilog(self.compression, self.shares, self.owns))
+            width = len(self.compression.output)
+            for c in range(self.copies):
+                ports = {"i_clk": ClockSignal(), "o_o": self.o[c * width:(c + 1) * width]}
+                if self.shares:
+                    ports["i_shared"] = self.shared
+                if self.owns:
+                    ports["i_own"] = self.own[c * self.owns:(c + 1) * self.owns]
+                m.submodules[f"copy_{c}"] = Instance(name, **ports)
+            return m
+        for c in range(self.copies):
+            self._simulated(m, c)
         return m
 
-    def _luts(self, m, name: str, tables: tuple[int, ...], inputs: list[Value],
-              exported: bool) -> list[Signal]:
-        """Outputs of LUTs with the same tables, side by side."""
-        width = len(inputs[0])
-        values = [Signal(width, name=f"{name}_{port}") for port in ("sum", "carry")[:len(tables)]]
-        if not exported:
-            for value, table in zip(values, tables):
-                m.d.comb += value.eq(_function(table, inputs, width))
-            return values
-        most = LUT_INPUTS + (len(tables) == 1)
-        ports = {f"i_i{n}": inputs[n] if n < len(inputs) else Const(0, width)
-                 for n in range(most)}
-        full = [Const(_repeated(table, len(inputs), most), 1 << most) for table in tables]
-        if len(tables) == 2:
-            ports |= {"p_O6": full[0], "p_O5": full[1], "o_o6": values[0], "o_o5": values[1]}
-        else:
-            ports |= {"p_TABLE": full[0], "o_o": values[0]}
-        m.submodules[name] = Instance("hwgen_lut6_2" if len(tables) == 2 else "hwgen_lut6",
-                                      p_WIDTH=width, **ports)
-        return values
-
-    def _sums(self, m, name: str, adder: Adder, nets: "_Nets", exported: bool) -> Signal:
-        """Sums of an adder's rows, of each copy."""
-        width, number = len(adder.outputs), 3 if adder.ternary else 2
-        rows = [[row[k] if k < len(row) else None for row in adder.rows] for k in range(number)]
-        inverted = [sum(1 << n for n, term in enumerate(row)
-                        if term is not None and term.table == INVERTED) for row in rows]
-        total = Signal(self.copies * width, name=f"{name}_sum")
-        for c in range(self.copies):
-            values = [Cat(nets.bit(term.nets[0] if term else None, c) for term in row)
-                      for row in rows]
-            value = total[c * width:(c + 1) * width]
-            if exported and (adder.ternary or any(inverted)):
-                ports = {f"i_{port}": given for port, given in zip("abc", values)}
-                ports |= {f"p_NOT_{port}": Const(mask, len(adder.rows))
-                          for port, mask in zip("ABC", inverted)}
-                m.submodules[f"{name}_{c}" if self.copies > 1 else name] = Instance(
-                    f"hwgen_add{number}", p_WIDTH=len(adder.rows), p_SUM=width, **ports, o_y=value)
-            else:
-                values = [v ^ mask if mask else v for v, mask in zip(values, inverted)]
-                m.d.comb += value.eq(sum(values[1:], values[0]))
-        return total
+    def _simulated(self, m, c: int) -> None:
+        """Expressions of one copy."""
+        width = len(self.compression.output)
+        nets: dict[int | None, Value] = {None: Const(0, 1), ONE: Const(1, 1)}
+        nets |= {n: self.shared[n] for n in range(self.shares)}
+        nets |= {self.shares + n: self.own[c * self.owns + n] for n in range(self.owns)}
+        for s, stage in enumerate(self.compression.stages):
+            for level, luts in enumerate(stage.levels):
+                for g, ((inputs, tables), equal) in enumerate(_alike(luts).items()):
+                    name = f"copy{c}_stage{s}_level{level}_{g}"
+                    sources = []
+                    for k in range(inputs):
+                        sources.append(Signal(len(equal), name=f"{name}_i{k}"))
+                        m.d.comb += sources[-1].eq(Cat(nets[lut.nets[k]] for lut in equal))
+                    for k, table in enumerate(tables):
+                        out = Signal(len(equal), name=f"{name}_o{k}")
+                        m.d.comb += out.eq(_function(table, sources, len(equal)))
+                        nets |= {lut.outputs[k]: out[n] for n, lut in enumerate(equal)}
+            for n, adder in enumerate(stage.adders):
+                total = Signal(len(adder.outputs), name=f"copy{c}_stage{s}_adder{n}")
+                rows = [Cat(nets[net] for net in row) ^ mask for row, mask in _adder_rows(adder)]
+                m.d.comb += total.eq(sum(rows[1:], rows[0]))
+                nets |= {net: total[k] for k, net in enumerate(adder.outputs)}
+            held = Signal(len(stage.live), name=f"copy{c}_stage{s}", reset_less=True)
+            m.d.sync += held.eq(Cat(nets[net] for net in stage.live))
+            nets |= {net: held[k] for k, net in enumerate(stage.live)}
+        m.d.comb += self.o[c * width:(c + 1) * width].eq(
+            Cat(nets[net] for net in self.compression.output))
 
 
-class _Nets:
-    """Where the bit of each net is, in each copy."""
+def _alike(luts: Sequence[Lut]) -> dict[tuple[int, tuple[int, ...]], list[Lut]]:
+    """LUTs by number of inputs and tables."""
+    groups: dict[tuple[int, tuple[int, ...]], list[Lut]] = defaultdict(list)
+    for lut in luts:
+        groups[len(lut.nets), lut.tables].append(lut)
+    return groups
 
-    def __init__(self, copies: int):
-        self.copies = copies
-        self.places: dict[int, tuple[Value, int, int]] = {}
 
-    def add(self, nets: Sequence[int], value: Value, *, shared: bool = False) -> None:
-        """Nets that lie side by side in ``value``, those of one copy after those of another."""
-        for k, net in enumerate(nets):
-            self.places[net] = (value, k, 0 if shared else len(nets))
-
-    def bit(self, net: int | None, copy: int) -> Value:
-        """A net of one copy; a constant 0 for None."""
-        if net is None or net == ONE:
-            return Const(int(net == ONE), 1)
-        value, place, stride = self.places[net]
-        return value[place + copy * stride]
-
-    def all(self, nets: Sequence[int | None]) -> Value:
-        """Some nets, those of one copy after those of another."""
-        return Cat(self.bit(net, c) for c in range(self.copies) for net in nets)
+def _adder_rows(adder: Adder) -> list[tuple[list[int | None], int]]:
+    """Nets of each row of an adder, and which of them it takes the complements of."""
+    rows = []
+    for k in range(3 if adder.ternary else 2):
+        terms = [row[k] if k < len(row) else None for row in adder.rows]
+        rows.append(([term.nets[0] if term else None for term in terms],
+                     sum(1 << n for n, term in enumerate(terms)
+                         if term is not None and term.table == INVERTED)))
+    return rows
 
 
 def _function(table: int, inputs: list[Value], width: int) -> Value:
@@ -160,6 +133,90 @@ def _function(table: int, inputs: list[Value], width: int) -> Value:
     if low == high ^ (1 << half) - 1:
         return last ^ _function(low, rest, width)
     return (last & _function(high, rest, width)) | (~last & _function(low, rest, width))
+
+
+class _Places:
+    """Where the bit of each net is in the text: a vector, and the place in it."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, tuple[str, int]] = {}
+
+    def add(self, nets: Iterable[int], vector: str) -> None:
+        self.of |= {net: (vector, n) for n, net in enumerate(nets)}
+
+    def joined(self, nets: Sequence[int | None]) -> str:
+        """A concatenation of nets, the first the lowest; neighbours of a vector are one slice."""
+        parts: list[tuple[str, int, int]] = []
+        for net in reversed(nets):
+            if net is None or net == ONE:
+                parts.append((f"1'b{int(net == ONE)}", -1, -1))
+                continue
+            vector, n = self.of[net]
+            if parts and parts[-1][0] == vector and parts[-1][2] == n + 1:
+                parts[-1] = (vector, parts[-1][1], n)
+            else:
+                parts.append((vector, n, n))
+        words = [vector if high < 0 else f"{vector}[{high}:{low}]" if high > low else
+                 f"{vector}[{low}]" for vector, high, low in parts]
+        return words[0] if len(words) == 1 else f"{{{', '.join(words)}}}"
+
+
+def compressor_verilog(compression: Compression, shared: int, own: int) -> str:
+    """Text of one copy, a module ``%NAME%``. LUTs of equal tables in a level are one instance of
+    ``hwgen_lut6_2`` or ``hwgen_lut6``, an adder of three rows is a ``hwgen_add3``."""
+    places = _Places()
+    places.add(range(shared), "shared")
+    places.add(range(shared, shared + own), "own")
+    ports = ["input wire clk"]
+    ports += [f"input wire [{number - 1}:0] {name}" for name, number in
+              (("shared", shared), ("own", own)) if number]
+    ports.append(f"output wire [{len(compression.output) - 1}:0] o")
+    lines = []
+    for s, stage in enumerate(compression.stages):
+        for level, luts in enumerate(stage.levels):
+            for g, ((inputs, tables), equal) in enumerate(_alike(luts).items()):
+                name, width = f"luts_{s}_{level}_{g}", len(equal)
+                both = len(tables) == 2
+                outputs = [f"{name}_{port}" for port in (("sum", "carry") if both else ("o",))]
+                lines.append(f"wire [{width - 1}:0] {', '.join(outputs)};")
+                most = LUT_INPUTS + (not both)
+                wires = [f".i{k}({places.joined([lut.nets[k] for lut in equal])})"
+                         if k < inputs else f".i{k}({width}'d0)" for k in range(most)]
+                full = [f"{1 << most}'h{_repeated(table, inputs, most):0{(1 << most) // 4}x}"
+                        for table in tables]
+                kind = f"hwgen_lut6_2 #(.WIDTH({width}), .O6({full[0]}), .O5({full[-1]}))" \
+                    if both else f"hwgen_lut6 #(.WIDTH({width}), .TABLE({full[0]}))"
+                wires += [f".{port}({output})" for port, output in
+                          zip(("o6", "o5") if both else ("o",), outputs)]
+                lines.append(f"{kind} {name} ({', '.join(wires)});")
+                for k, output in enumerate(outputs):
+                    places.add([lut.outputs[k] for lut in equal], output)
+        for n, adder in enumerate(stage.adders):
+            name, rows = f"sum_{s}_{n}", _adder_rows(adder)
+            lines.append(f"wire [{len(adder.outputs) - 1}:0] {name};")
+            if adder.ternary or any(mask for _, mask in rows):
+                masks = "".join(f", .NOT_{port}({len(adder.rows)}'h{mask:x})"
+                                for port, (_, mask) in zip("ABC", rows) if mask)
+                wires = [f".{port}({places.joined(nets)})" for port, (nets, _) in zip("abc", rows)]
+                lines.append(f"hwgen_add{len(rows)} #(.WIDTH({len(adder.rows)}), "
+                             f".SUM({len(adder.outputs)}){masks}) add_{s}_{n} "
+                             f"({', '.join(wires)}, .y({name}));")
+            else:
+                lines.append(f"assign {name} = "
+                             f"{' + '.join(places.joined(nets) for nets, _ in rows)};")
+            places.add(adder.outputs, name)
+        if stage.live:
+            lines += [f"reg [{len(stage.live) - 1}:0] stage_{s} = 0;",
+                      f"always @(posedge clk) stage_{s} <= {places.joined(stage.live)};"]
+            places.add(stage.live, f"stage_{s}")
+    lines.append(f"assign o = {places.joined(compression.output)};")
+    body = "\n".join(_wrapped(line) for line in lines)
+    return "module %NAME% (\n  " + ",\n  ".join(ports) + f"\n);\n{body}\nendmodule\n"
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, LONGEST, initial_indent="  ", subsequent_indent="    ",
+                         break_long_words=False, break_on_hyphens=False)
 
 
 def _repeated(table: int, inputs: int, most: int) -> int:

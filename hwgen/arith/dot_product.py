@@ -24,6 +24,9 @@ from .compressor import Compressor
 
 __all__ = ["DotProduct", "product_offsets"]
 
+COUNTED_BITS = 1024
+"""Bits of products up to which the LUTs of a sum are counted for an estimate."""
+
 _AND, _NAND, _XNOR = 0b1000, 0b0111, 0b1001
 # Index: bit of a, then the two bits of the weight's code: 01 is +1, 11 is -1.
 _TERNARY = sum(bit << (a | code << 1) for a, code, bit in
@@ -108,9 +111,12 @@ class DotProduct(wiring.Component):
     @staticmethod
     def resources(lanes: int, outputs: int, a_width: int, weight_type: NumType,
                   width: int) -> Resources:
-        """LUTs and flip-flops."""
-        one = DotProduct.compression_of(lanes, a_width, weight_type, width).resources
-        return Resources(lut=outputs * one.lut, ff=outputs * one.ff)
+        """LUTs and flip-flops; of sums of very many bits, in proportion to a smaller one."""
+        rows = 1 if weight_type.bipolar or weight_type == TERNARY else weight_type.width
+        some = min(lanes, max(1, COUNTED_BITS // (a_width * rows)))
+        one = DotProduct.compression_of(some, a_width, weight_type, width).resources
+        number = outputs * lanes / some
+        return Resources(lut=number * one.lut, ff=number * one.ff)
 
     @property
     def latency(self) -> int:

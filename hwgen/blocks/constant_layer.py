@@ -22,8 +22,8 @@ from .primitives import delay
 
 __all__ = ["ConstantLayer", "ConstantLayerConfig"]
 
-SAMPLE = 24
-"""Inputs from which the cost of a larger layer is told."""
+SAMPLE = (16, 32)
+"""Inputs and neurons from which the cost of a larger layer is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,15 +229,17 @@ class ConstantLayerConfig(Block):
     @cached_property
     def _estimated_sums(self) -> Resources:
         """The adders; of a large layer, by what each bit costs in a part of it."""
-        inputs = self.input.lanes
-        if inputs <= SAMPLE:
+        sizes = self.weights.shape
+        if all(size <= most for size, most in zip(sizes, SAMPLE)):
             return self.sums.compression.resources
-        some = np.linspace(0, inputs - 1, SAMPLE).astype(int)
-        sample = constant_sums(self.weights[some].T, self.digit, [62] * self.neurons)
-        bits = [int(np.count_nonzero(signed_digits(w))) * self.digit for w in
-                (self.weights[some], self.weights)]
+        inputs, neurons = (np.linspace(0, size - 1, min(size, most)).astype(int)
+                           for size, most in zip(sizes, SAMPLE))
+        some = self.weights[np.ix_(inputs, neurons)]
+        sample = constant_sums(some.T, self.digit, [62] * len(neurons))
+        bits = [int(np.count_nonzero(signed_digits(w))) * self.digit for w in (some, self.weights)]
         before = bits[0] - sum(sample.widths)
-        after = bits[1] - sum(sample.widths) - self.neurons * (inputs // SAMPLE).bit_length()
+        wider = (sizes[0] // len(inputs)).bit_length()
+        after = bits[1] - sizes[1] * (sum(sample.widths) / len(neurons) + wider)
         share = max(0.0, after / max(1, before))
         found = sample.compression.resources
         return Resources(lut=found.lut * share, ff=found.ff * share)

@@ -164,10 +164,14 @@ class NeuronLayerConfig(Block):
         offsets = product_offsets(weights, self.weight_type, self.input.dtype.width)
         return self.bias + (low * weights - step * offsets).sum(axis=1).reshape(-1)
 
+    @property
+    def _rom_latency(self) -> int:
+        width = self.group_parallel * self.pe * self.simd * self.weight_type.width
+        return Rom.latency_of(self.style, width, self.depth)
+
     def _latencies(self) -> tuple[int, int]:
         """Clocks of weight memory and dot product."""
-        width = self.group_parallel * self.pe * self.simd * self.weight_type.width
-        return (Rom.latency_of(self.style, width, self.depth), DotProduct.latency_of(*self._dot))
+        return self._rom_latency, DotProduct.latency_of(*self._dot)
 
     def activation_units(self) -> list[Activation]:
         kind, units = self.accumulator, []
@@ -229,14 +233,14 @@ class NeuronLayerConfig(Block):
         elif self.depth > 1:
             columns, rows, w, d = rom_tiling(width, self.depth)
             parts += Resources(bram36=columns * rows * (0.5 if w * d <= 18432 else 1.0))
-            levels = self._latencies()[0] - 2
+            levels = self._rom_latency - 2
             parts += Resources(lut=width * (rows - 1) / 3, ff=width * rows + levels * width)
         starts = self.rounds * self.hold
         if starts > 1:
             parts += Resources(lut=outputs * acc * 0.8 * rom_luts(starts), ff=outputs * acc)
         # The held beat and its copies beside the weight memory; counters and their delays.
         held = self.input.data_width
-        parts += Resources(lut=0, ff=held * (1 + self._latencies()[0]))
+        parts += Resources(lut=0, ff=held * (1 + self._rom_latency))
         counted = sum((n - 1).bit_length() for n in
                       (self.hold, self.steps, self.rounds, self.input.pixels, self.depth))
         parts += Resources(lut=1.4 * counted + 12, ff=counted + 14)

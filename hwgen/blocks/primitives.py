@@ -20,7 +20,8 @@ SHORT_INCREMENT = 10  # bits
 
 class Export:
     """Platform that collects what a block needs beside it while it is turned into Verilog:
-    ``memories``, contents by file name, and ``uses``, files of modules that it instantiates.
+    ``memories``, contents by file name; ``uses``, files of modules that it instantiates; and
+    ``modules``, the Verilog of those of its own that are written as text, by name.
 
     Parameters
     ----------
@@ -32,6 +33,16 @@ class Export:
         self.module = module
         self.memories: dict[str, list[str]] = {}
         self.uses: set[str] = set()
+        self.modules: dict[str, str] = {}
+
+    def add_module(self, text: str) -> str:
+        """Name of a module of this text, where it stands as %NAME%; equal ones are one."""
+        for name, other in self.modules.items():
+            if other == text.replace("%NAME%", name):
+                return name
+        name = f"{self.module}__adders" + (f"_{len(self.modules)}" if self.modules else "")
+        self.modules[name] = text.replace("%NAME%", name)
+        return name
 
 
 def memory_style(width: int, depth: int) -> str:

@@ -76,13 +76,15 @@ def test_a_wrong_primitive_fails_the_proof(tmp_path):
 
 def exported(folder: Path, component, name: str) -> Path:
     """One Verilog file of a component and the modules that it instantiates."""
-    text = rtlil.convert(component, name=name, platform=Export(name), emit_src=False)
+    platform = Export(name)
+    text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
     (folder / f"{name}.il").write_text(text)
     yosys.run([f"read_rtlil {yosys.quoted(folder / f'{name}.il')}", "proc", "opt_clean",
                f"write_verilog -norename {yosys.quoted(folder / f'{name}.v')}"],
               log=folder / "write.log", folder=folder)
     file = folder / f"{name}.v"
-    file.write_text(file.read_text() + arithmetic(folder, xilinx=True).read_text())
+    file.write_text("".join([file.read_text(), *platform.modules.values(),
+                             arithmetic(folder, xilinx=True).read_text()]))
     return file
 
 
