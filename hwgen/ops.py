@@ -6,7 +6,7 @@ Operations are immutable; arrays in them are read-only. Operations on real value
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from math import ceil, floor, prod
@@ -276,6 +276,13 @@ class Threshold(Op):
     def __post_init__(self):
         object.__setattr__(self, "levels", _frozen(self.levels))
         object.__setattr__(self, "negate", _frozen(self.negate, bool))
+
+    def moved(self, start: np.ndarray) -> "Threshold":
+        """The same for what is missing from ``x``: of ``x - start`` it makes what this one makes
+        of ``x``; ``start`` is (channels,)."""
+        negate = np.broadcast_to(self.negate, len(start))
+        levels = self.levels + np.where(negate, start, -start)[:, None]
+        return replace(self, levels=levels, negate=negate)
 
     def result_type(self, types, shapes):
         return self.out_type

@@ -114,7 +114,7 @@ class ThresholdActivation(Activation):
     @property
     def compare(self) -> NumType:
         """Type in which x and levels are compared."""
-        return smallest_type(min(self.in_type.low, -1), self.in_type.high + 1)
+        return smallest_type(self.in_type.low, self.in_type.high + 1)
 
     @property
     def two_clocks(self) -> list[bool]:
@@ -445,8 +445,10 @@ class ThresholdUnit(ActivationUnit):
                     padded = np.zeros((rows.shape[1], 1 << cfg.group_width), dtype=np.int64)
                     padded[:, :cfg.groups] = rows.T
                     constants = padded.reshape(-1)
-                level = _table(m, constants, index, width).as_signed() \
-                    if len(constants) > 1 else Const(int(constants[0]), signed(width))
+                level = _table(m, constants, index, width) if len(constants) > 1 else \
+                    Const(int(constants[0]) & ((1 << width) - 1), width)
+                if cfg.compare.signed:
+                    level = level.as_signed()
                 operand, known = x[n], found[n]
                 if cfg.two_clocks[stage]:
                     level = delay(m, level, 1, f"level_{stage}_{n}")

@@ -176,11 +176,7 @@ class ConstantLayerConfig(Block):
         else:
             (op, kind), *rest = self.activations
             assert isinstance(op, Threshold)
-            negate = np.broadcast_to(op.negate, self.neurons)
-            levels = np.broadcast_to(op.levels, (self.neurons, op.levels.shape[1]))
-            levels = levels + np.where(negate, start, -start)[:, None]
-            moved = Threshold(levels, negate, op.out_type, op.base, op.step)
-            activations = ((moved, kind), *rest)
+            activations = ((op.moved(start), kind), *rest)
         return activation_units(activations, self.codes)
 
     @property

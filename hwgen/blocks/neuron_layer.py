@@ -1,6 +1,7 @@
 """Neuron layer: dot products with constant weights, folded over inputs and outputs."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -9,12 +10,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.dot_product import DotProduct, product_offsets
-from ..ops import Op
+from ..ops import Op, Threshold
 from ..resources import Resources
 from ..streams import TensorStream
-from ..types import NumType
+from ..types import NumType, uint_type
 from .activation import Activation
 from .block import Block, Schedule, as_soon_as_possible
+from .elementwise import activation_units
 from .fifo import fifo_resources
 from .parts import counter
 from .primitives import DelayLine, Rom, StreamFifo, delay, ram_bram36, rom_luts, rom_tiling
@@ -149,7 +151,26 @@ class NeuronLayerConfig(Block):
     def _dot(self) -> tuple[int, int, NumType, int]:
         """Lanes, bits of a lane, type of weights and bits of the sum of a step's products."""
         return (self.simd, self.input.dtype.width, self.weight_type,
-                self.accumulator.width - (self._a[0] - 1))
+                self._sum_type.width - (self._a[0] - 1))
+
+    @property
+    def _absorbs(self) -> bool:
+        """Whether levels take over the start values, so that sums start from 0."""
+        return bool(self.activations) and isinstance(self.activations[0][0], Threshold)
+
+    @cached_property
+    def _sum_type(self) -> NumType:
+        """Type of the circulating sums: accumulators, or what is above the start values."""
+        if not self._absorbs:
+            return self.accumulator
+        high = (1 << self.input.dtype.width) - 1
+        most = np.maximum(self.weights.astype(np.int64) * high, 0) + self._offsets
+        return uint_type(max(1, int(self._a[0] * most.sum(axis=1).max()).bit_length()))
+
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        return product_offsets(self.weights.astype(np.int64), self.weight_type,
+                               self.input.dtype.width)
 
     def weight_codes(self) -> np.ndarray:
         """Unsigned codes, (depth, group_parallel * pe * simd)."""
@@ -161,8 +182,7 @@ class NeuronLayerConfig(Block):
         """What each neuron's sum starts from, in channel order: bias and constants of products."""
         step, low = self._a
         weights = self.weights.astype(np.int64)
-        offsets = product_offsets(weights, self.weight_type, self.input.dtype.width)
-        return self.bias + (low * weights - step * offsets).sum(axis=1).reshape(-1)
+        return self.bias + (low * weights - step * self._offsets).sum(axis=1).reshape(-1)
 
     @property
     def _rom_latency(self) -> int:
@@ -173,17 +193,20 @@ class NeuronLayerConfig(Block):
         """Clocks of weight memory and dot product."""
         return self._rom_latency, DotProduct.latency_of(*self._dot)
 
-    def activation_units(self) -> list[Activation]:
-        kind, units = self.accumulator, []
-        for op, out_type in self.activations:
-            units.append(Activation.of(op, kind, out_type, len(self.bias), self.output.lanes))
-            kind = out_type
-        return units
+    @cached_property
+    def units(self) -> tuple[Activation, ...]:
+        """Units that the sums go through."""
+        stream = TensorStream(self._sum_type, self.output.shape, self.output.lanes)
+        if not self._absorbs:
+            return activation_units(self.activations, stream)
+        (op, kind), *rest = self.activations
+        assert isinstance(op, Threshold)
+        return activation_units(((op.moved(self.start_values()), kind), *rest), stream)
 
     @property
     def pipeline(self) -> int:
         """Clocks from the issue of a step to the output FIFO."""
-        return sum(self._latencies()) + 1 + sum(u.latency for u in self.activation_units())
+        return sum(self._latencies()) + 1 + sum(u.latency for u in self.units)
 
     @property
     def latency(self) -> int:
@@ -197,8 +220,8 @@ class NeuronLayerConfig(Block):
         split = split.swapaxes(4, 5).reshape(*x.shape[:3], groups, 1, inputs)
         sums = (split @ self.weights.astype(np.int64)).reshape(*x.shape[:3], groups * neurons)
         sums = sums + self.bias
-        for unit in self.activation_units():
-            sums = unit.compute(sums)
+        for op, _ in self.activations:
+            sums = op.compute(sums)
         return sums
 
     def create(self) -> "NeuronLayer":
@@ -213,10 +236,11 @@ class NeuronLayerConfig(Block):
 
     def estimate(self, family):
         outputs = self.group_parallel * self.pe
-        acc, width = self.accumulator.width, outputs * self.simd * self.weight_type.width
+        acc, width = self._sum_type.width, outputs * self.simd * self.weight_type.width
         lanes, *kind = self._dot
         parts = DotProduct.resources(lanes, outputs, *kind)
-        parts += Resources(lut=outputs * acc, ff=outputs * acc)  # accumulation and its register
+        adds = self.steps > 1 or not self._absorbs
+        parts += Resources(lut=outputs * acc * adds, ff=outputs * acc)
         if self.steps > 1:
             style = DelayLine.style_of(outputs * acc, self.hold)
             if style in ("srl", "distributed"):
@@ -236,7 +260,7 @@ class NeuronLayerConfig(Block):
             levels = self._rom_latency - 2
             parts += Resources(lut=width * (rows - 1) / 3, ff=width * rows + levels * width)
         starts = self.rounds * self.hold
-        if starts > 1:
+        if starts > 1 and not self._absorbs:
             parts += Resources(lut=outputs * acc * 0.8 * rom_luts(starts), ff=outputs * acc)
         # The held beat and its copies beside the weight memory; counters and their delays.
         held = self.input.data_width
@@ -245,7 +269,7 @@ class NeuronLayerConfig(Block):
                       (self.hold, self.steps, self.rounds, self.input.pixels, self.depth))
         parts += Resources(lut=1.4 * counted + 12, ff=counted + 14)
         parts += fifo_resources(self.output.data_width + 1, self.fifo_depth)
-        return sum((u.estimate() for u in self.activation_units()), parts)
+        return sum((u.estimate() for u in self.units), parts)
 
 
 class NeuronLayer(wiring.Component):
@@ -269,7 +293,7 @@ class NeuronLayer(wiring.Component):
         m = Module()
         cfg = self.config
         rom_clocks, dot_clocks = cfg._latencies()
-        acc_width = cfg.accumulator.width
+        acc_width = cfg._sum_type.width
 
         # Hold an input beat for all neurons; count neuron, step and round.
         held = Signal(cfg.input.data_width, reset_less=True)
@@ -325,21 +349,24 @@ class NeuronLayer(wiring.Component):
         last = delay(m, neuron_end & around_end & frame_end, clocks, "frame_end")
         channel_group = self._group_index(m, neuron, around, around_end, issue, neuron_end,
                                           step_end)
-        start = cfg.start_values() & ((1 << acc_width) - 1)
         lanes = cfg.output.lanes
-        start = start.reshape(-1, lanes)
-        m.submodules.start = start_rom = Rom(start, acc_width, "logic", "start")
-        m.d.comb += start_rom.addr.eq(delay(m, channel_group, clocks - start_rom.latency,
-                                            "start_group"))
+        start: Value = Const(0, lanes * acc_width)
+        if not cfg._absorbs:
+            values = cfg.start_values() & ((1 << acc_width) - 1)
+            m.submodules.start = start_rom = Rom(values.reshape(-1, lanes), acc_width, "logic",
+                                                 "start")
+            m.d.comb += start_rom.addr.eq(delay(m, channel_group, clocks - start_rom.latency,
+                                                "start_group"))
+            start = start_rom.data
         result = Signal(lanes * acc_width, reset_less=True)
         added = Signal(lanes * acc_width)
         before = Signal(lanes * acc_width)
         if cfg.steps > 1:
             m.submodules.ring = ring = DelayLine(lanes * acc_width, cfg.hold)
             m.d.comb += [ring.en.eq(valid), ring.i.eq(added),
-                         before.eq(Mux(first, start_rom.data, ring.o))]
+                         before.eq(Mux(first, start, ring.o))]
         else:
-            m.d.comb += before.eq(start_rom.data)
+            m.d.comb += before.eq(start)
         for n, total in enumerate(sums):
             m.d.comb += added.word_select(n, acc_width).eq(
                 total + before.word_select(n, acc_width))
@@ -349,7 +376,7 @@ class NeuronLayer(wiring.Component):
         value = result
         group = delay(m, channel_group, clocks + 1, "group")
         late = 1
-        for n, unit in enumerate(cfg.activation_units()):
+        for n, unit in enumerate(cfg.units):
             m.submodules[f"activation_{n}" if n else "activation"] = hardware = unit.create()
             m.d.comb += [hardware.x.eq(value), hardware.group.eq(group)]
             group = delay(m, group, unit.latency, f"group_{n}")

@@ -52,6 +52,16 @@ def test_levels_beyond_the_input_are_always_or_never_reached(level, negate):
     check_all_values(op, int_type(4), BIPOLAR)
 
 
+@pytest.mark.parametrize("negate", [False, True])
+@pytest.mark.parametrize("channels, lanes", [(1, 1), (4, 1), (4, 4)])
+def test_threshold_has_levels_all_over_an_unsigned_input(channels, lanes, negate):
+    levels = np.array([[0, 1, 16, 31, 32], [-3, 17, 30, 31, 40], [15, 16, 16, 17, 31],
+                       [20, 24, 28, 32, 32]])[:channels]
+    levels = 1 - levels[:, ::-1] if negate else levels
+    check_all_values(Threshold(levels, [negate] * channels, uint_type(3)), uint_type(5),
+                     uint_type(3), channels, lanes)
+
+
 @pytest.mark.parametrize("kind", [BIPOLAR, TERNARY, uint_type(1), uint_type(5), int_type(2)])
 def test_threshold_takes_every_type(kind):
     check_all_values(Threshold([[0, 1]], [False], uint_type(2)), kind, uint_type(2))
