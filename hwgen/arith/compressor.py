@@ -2,7 +2,7 @@
 
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
@@ -26,8 +26,8 @@ LONGEST = 100  # characters of a line of Verilog
 class Compressor(wiring.Component):
     """``copies`` equal compressors side by side. Latency: ``compression.latency``; interval: 1.
 
-    Exported, a copy is an instance of a module that is written as Verilog at once: with thousands
-    of LUTs that is many times faster than through Amaranth, which makes the same hardware of
+    Exported, it is an instance of a module that is written as Verilog at once: with thousands of
+    LUTs that is many times faster than through Amaranth, which makes the same hardware of
     expressions in simulation.
 
     Parameters
@@ -58,15 +58,14 @@ class Compressor(wiring.Component):
         m = Module()
         if isinstance(platform, Export):
             platform.uses.add(ARITHMETIC)
-            name = platform.add_module(compressor_verilog(self.compression, self.shares, self.owns))
-            width = len(self.compression.output)
-            for c in range(self.copies):
-                ports = {"i_clk": ClockSignal(), "o_o": self.o[c * width:(c + 1) * width]}
-                if self.shares:
-                    ports["i_shared"] = self.shared
-                if self.owns:
-                    ports["i_own"] = self.own[c * self.owns:(c + 1) * self.owns]
-                m.submodules[f"copy_{c}"] = Instance(name, **ports)
+            name = platform.add_module(
+                compressor_verilog(self.compression, self.shares, self.owns, self.copies))
+            ports = {"i_clk": ClockSignal(), "o_o": self.o}
+            if self.shares:
+                ports["i_shared"] = self.shared
+            if self.owns:
+                ports["i_own"] = self.own
+            m.submodules.compressor = Instance(name, **ports)
             return m
         for c in range(self.copies):
             self._simulated(m, c)
@@ -161,16 +160,42 @@ class _Places:
         return words[0] if len(words) == 1 else f"{{{', '.join(words)}}}"
 
 
-def compressor_verilog(compression: Compression, shared: int, own: int) -> str:
-    """Text of one copy, a module ``%NAME%``. LUTs of equal tables in a level are one instance of
-    ``hwgen_lut6_2`` or ``hwgen_lut6``, an adder of three rows is a ``hwgen_add3``."""
+def compressor_verilog(compression: Compression, shared: int, own: int, copies: int) -> str:
+    """Text of a module ``%NAME%`` and, where there are several copies, of one for a copy."""
+    if copies == 1:
+        return _copy_verilog("%NAME%", compression, shared, own)
+    ports = {"input wire": {"clk": 1, "shared": shared, "own": copies * own},
+             "output wire": {"o": copies * len(compression.output)}}
+    wires = [".clk(clk)", *[".shared(shared)"] * bool(shared),
+             *[f".own(own[{own} * n +: {own}])"] * bool(own),
+             f".o(o[{len(compression.output)} * n +: {len(compression.output)}])"]
+    one = _copy_verilog("%NAME%_copy", compression, shared, own)
+    return one + f"""
+module %NAME% (
+{_ports(ports)}
+);
+  genvar n;
+  generate for (n = 0; n < {copies}; n = n + 1) begin : copies
+    %NAME%_copy copy ({", ".join(wires)});
+  end endgenerate
+endmodule
+"""
+
+
+def _ports(ports: Mapping[str, Mapping[str, int]]) -> str:
+    """Declarations of ports by direction and width; those without bits are left out."""
+    return ",\n".join(f"  {way} [{width - 1}:0] {name}" if name != "clk" else f"  {way} clk"
+                      for way, names in ports.items() for name, width in names.items() if width)
+
+
+def _copy_verilog(module: str, compression: Compression, shared: int, own: int) -> str:
+    """LUTs of equal tables in a level are one instance of ``hwgen_lut6_2`` or ``hwgen_lut6``, an
+    adder of three rows is a ``hwgen_add3``."""
     places = _Places()
     places.add(range(shared), "shared")
     places.add(range(shared, shared + own), "own")
-    ports = ["input wire clk"]
-    ports += [f"input wire [{number - 1}:0] {name}" for name, number in
-              (("shared", shared), ("own", own)) if number]
-    ports.append(f"output wire [{len(compression.output) - 1}:0] o")
+    ports = {"input wire": {"clk": 1, "shared": shared, "own": own},
+             "output wire": {"o": len(compression.output)}}
     lines = []
     for s, stage in enumerate(compression.stages):
         for level, luts in enumerate(stage.levels):
@@ -211,7 +236,7 @@ def compressor_verilog(compression: Compression, shared: int, own: int) -> str:
             places.add(stage.live, f"stage_{s}")
     lines.append(f"assign o = {places.joined(compression.output)};")
     body = "\n".join(_wrapped(line) for line in lines)
-    return "module %NAME% (\n  " + ",\n  ".join(ports) + f"\n);\n{body}\nendmodule\n"
+    return f"module {module} (\n{_ports(ports)}\n);\n{body}\nendmodule\n"
 
 
 def _wrapped(line: str) -> str:

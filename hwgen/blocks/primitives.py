@@ -40,7 +40,7 @@ class Export:
         for name, other in self.modules.items():
             if other == text.replace("%NAME%", name):
                 return name
-        name = f"{self.module}__adders" + (f"_{len(self.modules)}" if self.modules else "")
+        name = f"{self.module}__compressor" + (f"_{len(self.modules)}" if self.modules else "")
         self.modules[name] = text.replace("%NAME%", name)
         return name
 
