@@ -37,6 +37,8 @@ class HwNode:
         Layer of the model that it serves.
     tensor
         Tensor of the integer graph that its output carries, if it is one.
+    credit
+        Node whose outgoing beats give a :class:`~hwgen.blocks.gate.GateConfig` its places back.
     """
 
     name: str
@@ -44,6 +46,7 @@ class HwNode:
     sources: tuple[Source, ...]
     layer: str
     tensor: str | None = None
+    credit: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.crop import CropConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
+from .blocks.gate import GateConfig, opened
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
@@ -427,10 +428,35 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
                                 plan.tensor if own else None))
             sources = [Source(name)]
         publish(plan.tensor, sources[0], option.output, plan.name)
-    hardware = HwGraph(graph.name, stream, graph.input, tuple(nodes),
+    hardware = HwGraph(graph.name, stream, graph.input, tuple(_with_gates(nodes, taken)),
                        available[_output_root(graph)].pop(0), graph.output)
     hardware.check()
     return hardware
+
+
+def _with_gates(nodes: list[HwNode], taken: set[str]) -> list[HwNode]:
+    """Neighbours that take a beat in every clock become pipelines with one FIFO, at their end."""
+    consumers = {source: node for node in nodes for source in node.sources}
+    found: list[HwNode] = []
+    within: set[str] = set()
+    for node in nodes:
+        block, follower = opened(node.block), consumers.get(Source(node.name))
+        if block is None:
+            found.append(node)
+            continue
+        joins = node.sources[0].node in within
+        goes_on = follower is not None and opened(follower.block) is not None
+        if not joins and not goes_on:
+            found.append(node)
+            continue
+        if not joins:
+            gate = HwNode(unique_name(f"{node.name}_gate", taken),
+                          GateConfig(node.block.inputs[0], 2), node.sources, node.layer)
+            found.append(gate)
+            node = replace(node, sources=(Source(gate.name),))
+        within.add(node.name)
+        found.append(replace(node, block=block))
+    return found
 
 
 def unique_name(name: str, taken: set[str]) -> str:

@@ -20,6 +20,7 @@ from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
+from .blocks.gate import GateConfig, is_open
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.primitives import memory_style, ram_bram36
 from .blocks.window_reader import WindowReaderConfig
@@ -73,6 +74,9 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
         if run.interval <= interval:
             break
         interval = run.interval  # a rigid pair of blocks is slower than each of the two
+    under_way = 2 + ceil(run.latency / interval)  # frames, if they are that small
+    if frames < under_way <= MOST_BEATS // busiest:
+        run = _Run(hardware, interval, under_way, FIFO_LATENCY)
     depths = run.depths()
     sized = _with_sizes(hardware, run, depths)
     return sized, Timing(interval, _Run(sized, 0, 1, 0).latency, depths)
@@ -104,10 +108,11 @@ class _Run:
         sent = start + (np.arange(frames, dtype=np.int64)[:, None] * interval
                         + pace).reshape(-1)
         self.reserved = {Source(INPUT): sent}
-        self.offered = {Source(INPUT): sent + fifo_latency}
+        gated = _begins_with_gate(hardware)
+        self.offered = {Source(INPUT): sent + (0 if gated else fifo_latency)}
         self.taken: dict[Source, np.ndarray] = {}
         self.peaks: dict[str, int] = {}
-        consumers, rigid = hardware.consumers(), _rigid(hardware)
+        consumers, rigid, gates = hardware.consumers(), _rigid(hardware), _gates(hardware)
         for node in hardware.nodes:
             ready = [self.offered[source] for source in node.sources]
             extra = {}
@@ -118,9 +123,12 @@ class _Run:
             for source, taken in zip(node.sources, times.taken):
                 self.taken[source] = taken
             self.peaks[node.name] = times.peak
-            late = 0 if node.name in rigid or _has_fifo(node.block) else fifo_latency
+            late = 0 if _ends_open(node, rigid, gates) or _has_fifo(node.block) else fifo_latency
             for port in range(getattr(node.block, "outputs", 1)):
-                self.reserved[Source(node.name, port)] = times.reserved
+                # A beat has its place from the gate on.
+                self.reserved[Source(node.name, port)] = self.reserved[node.sources[0]] \
+                    if node.name in gates and not isinstance(node.block, GateConfig) \
+                    else times.reserved
                 self.offered[Source(node.name, port)] = times.offered + late
         out = self.offered[hardware.output]
         self.taken[hardware.output] = out
@@ -148,11 +156,35 @@ def _rigid(hardware: HwGraph) -> set[str]:
                            (ConstantLayerConfig, NeuronLayerConfig))}
 
 
+def _gates(hardware: HwGraph) -> dict[str, str]:
+    """For each node of a pipeline behind a gate, and for the gate, the pipeline's last node."""
+    last: dict[str, str] = {}
+    members: dict[str, list[str]] = {}
+    for node in hardware.nodes:
+        if isinstance(node.block, GateConfig):
+            members[node.name] = [node.name]
+        elif is_open(node.block):
+            members[node.name] = members.pop(node.sources[0].node) + [node.name]
+    for names in members.values():
+        last |= dict.fromkeys(names, names[-1])
+    return last
+
+
+def _begins_with_gate(hardware: HwGraph) -> bool:
+    node, _ = hardware.consumers()[Source(INPUT)]
+    return isinstance(node.block, GateConfig)
+
+
+def _ends_open(node: HwNode, rigid: set[str], gates: dict[str, str]) -> bool:
+    """Whether its beats go on without a FIFO, or it holds none itself."""
+    return node.name in rigid or gates.get(node.name, node.name) != node.name
+
+
 def _has_fifo(block: Block) -> TypeGuard[AddConfig | ConstantLayerConfig | ElementwiseConfig
                                          | NeuronLayerConfig]:
     """Whether the block ends in a FIFO of its own."""
     return isinstance(block, (AddConfig, ConstantLayerConfig, ElementwiseConfig,
-                              NeuronLayerConfig))
+                              NeuronLayerConfig)) and not is_open(block)
 
 
 def round_depth(depth: int, width: int) -> int:
@@ -171,7 +203,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
     moved: dict[Source, Source] = {}
 
     taken = {node.name.lower() for node in hardware.nodes}
-    rigid = _rigid(hardware)
+    rigid, gates = _rigid(hardware), _gates(hardware)
 
     def insert_fifo(source: Source, name: str, layer: str) -> None:
         name, kind = unique_name(name, taken), hardware.stream(source)
@@ -179,7 +211,8 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
         nodes.append(HwNode(name, FifoConfig(kind, depth), (source,), layer))
         moved[source] = Source(name)
 
-    insert_fifo(Source(INPUT), "input_fifo", hardware.input_tensor)
+    if not _begins_with_gate(hardware) or depths[Source(INPUT)] > 2:
+        insert_fifo(Source(INPUT), "input_fifo", hardware.input_tensor)
     for node in hardware.nodes:
         block = node.block
         if isinstance(block, WindowReaderConfig):
@@ -188,14 +221,20 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
             kind = block.output
             depth = round_depth(depths[Source(node.name)], kind.data_width + 1)
             block = replace(block, fifo_depth=depth)
+        if isinstance(block, GateConfig):
+            last = Source(gates[node.name])
+            depth = round_depth(depths[last], hardware.stream(last).data_width + 1)
+            block = replace(block, places=depth)
         nodes.append(replace(node, block=block,
                              sources=tuple(moved.get(s, s) for s in node.sources)))
-        if node.name in rigid or _has_fifo(block):
+        if _ends_open(node, rigid, gates) or _has_fifo(block):
             continue
         outputs = block.outputs if isinstance(block, ForkConfig) else 1
         for port in range(outputs):
             source = Source(node.name, port)
             insert_fifo(source, f"{node.name}_fifo{port if outputs > 1 else ''}", node.layer)
+    nodes = [replace(node, credit=moved[Source(gates[node.name])].node)
+             if isinstance(node.block, GateConfig) else node for node in nodes]
     sized = hardware.with_nodes(nodes, output=moved.get(hardware.output, hardware.output))
     sized.check()
     return sized

@@ -2,10 +2,11 @@
 
 from math import ceil
 
-from amaranth import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth import Cat, ClockSignal, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .blocks.gate import GateConfig
 from .blocks.primitives import Export
 from .hardware import INPUT, HwGraph, HwNode, Source
 
@@ -89,10 +90,19 @@ class HwTop(wiring.Component):
                     data, last, valid, ready = wires[Source(node.name, n)]
                     m.d.comb += [Cat(data, last).eq(port.payload.as_value()),
                                  valid.eq(port.valid), port.ready.eq(ready)]
+                if isinstance(node.block, GateConfig):
+                    m.d.comb += block.left.eq(self._left(node, wires))
         data, last, valid, ready = wires[hardware.output]
         m.d.comb += [self.m_axis_tdata.eq(data), self.m_axis_tlast.eq(last),
                      self.m_axis_tvalid.eq(valid), ready.eq(self.m_axis_tready)]
         return m
+
+    @staticmethod
+    def _left(node: HwNode, wires) -> Value:
+        """A beat leaves the pipeline whose gate this is."""
+        assert node.credit is not None
+        *_, valid, ready = wires[Source(node.credit)]
+        return valid & ready
 
     def _instance(self, node: HwNode, wires) -> Instance:
         bindings = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
@@ -104,4 +114,6 @@ class HwTop(wiring.Component):
             data, last, valid, ready = wires[Source(node.name, n)]
             bindings |= {f"o_{name}__payload": Cat(data, last), f"o_{name}__valid": valid,
                          f"i_{name}__ready": ready}
+        if isinstance(node.block, GateConfig):
+            bindings["i_left"] = self._left(node, wires)
         return Instance(node.name, **bindings)

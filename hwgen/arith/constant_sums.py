@@ -49,13 +49,13 @@ class ConstantSums:
 
 @dataclass(frozen=True)
 class _Number:
-    """An unsigned number: the bits' nets, and its largest value.
+    """An unsigned number: the bits' nets, ONE or None for constants, and its largest value.
 
     ``offset``: by how much it exceeds the sum of inputs that it stands for; ``level``: of
     registers that it comes behind.
     """
 
-    nets: tuple[int, ...]
+    nets: tuple[int | None, ...]
     high: int
     offset: int
     level: int
@@ -242,9 +242,7 @@ class _Sharing:
                 columns, offset = _heap(members)
                 done = compress(columns, self.highs[n].bit_length(), nets)
                 nets = done.nets
-                assert all(net is not None for net in done.output)
-                numbers[n] = _Number(tuple(net for net in done.output if net is not None),
-                                     self.highs[n], offset, level)
+                numbers[n] = _Number(done.output, self.highs[n], offset, level)
                 made.append(done)
             stages += _side_by_side(made)
             counters += [c for done in made for c in done.counters]
@@ -288,7 +286,10 @@ def _heap(members: Sequence[tuple[_Number, int, bool]]) -> tuple[list[list[Term]
     for number, distance, off in members:
         columns += [[] for _ in range(distance + len(number.nets) - len(columns))]
         for k, net in enumerate(number.nets):
-            columns[distance + k].append(Term((net,), INVERTED if off else IDENTITY))
+            if net is None or net == ONE:  # of 0 the complement is 1
+                columns[distance + k] += [Term((ONE,))] * ((net == ONE) != off)
+            else:
+                columns[distance + k].append(Term((net,), INVERTED if off else IDENTITY))
         full = (1 << len(number.nets)) - 1
         offset += (full - number.offset if off else number.offset) << distance
     return columns, offset

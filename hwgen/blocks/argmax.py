@@ -6,6 +6,8 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.comparison import larger_of
+from ..arith.compressor import Compressor
 from ..ops import ArgMax as ArgMaxOp
 from ..resources import Resources
 from ..streams import TensorStream
@@ -26,9 +28,12 @@ class ArgMaxConfig(Block):
     ----------
     input
         Stream of the tensor.
+    stalls
+        Whether what is behind may not be ready.
     """
 
     input: TensorStream
+    stalls: bool = True
 
     @property
     def inputs(self) -> tuple[TensorStream, ...]:
@@ -68,7 +73,9 @@ class ArgMaxConfig(Block):
         width, index = self.input.dtype.width, self.output.dtype.width
         lanes = self.input.lanes
         compare = 0.5 * width + width  # comparator and choice of the value
-        tree = (lanes - 1) * (compare + self.levels / 2)
+        kind = self.input.dtype
+        tree = sum(-(-lanes // (2 << level)) * larger_of(kind.width, kind.signed, level)
+                   .resources.lut for level in range(self.levels))
         lut, ff = tree, (lanes - 1) * (width + self.levels / 2)
         if self.input.beats_per_pixel > 1:
             lut, ff = lut + compare + 3 * index, ff + width + 3 * index
@@ -92,7 +99,8 @@ class ArgMax(wiring.Component):
         m = Module()
         cfg = self.config
         advance = Signal()
-        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready if cfg.stalls else 1),
+                     self.i.ready.eq(advance)]
 
         def registered(value: Value, name: str, reset_less: bool = True) -> Signal:
             held = Signal.like(value, name=name, reset_less=reset_less)
@@ -102,9 +110,8 @@ class ArgMax(wiring.Component):
 
         # Tree: of two values the left, with the lower index, is kept unless the right is larger.
         # Codes of BIPOLAR compare like their values.
-        signed = cfg.input.dtype.signed
-        field = [self.i.payload.data[n] for n in range(cfg.input.lanes)]
-        field = [(value.as_signed() if signed else value, Const(0, 0)) for value in field]
+        signed, width = cfg.input.dtype.signed, cfg.input.dtype.width
+        field = [(self.i.payload.data[n], Const(0, 0)) for n in range(cfg.input.lanes)]
         valid, last = self.i.valid, self.i.payload.last
         for level in range(cfg.levels):
             winners = []
@@ -112,10 +119,12 @@ class ArgMax(wiring.Component):
                 value, index = field[n]
                 index = Cat(index, Const(0, 1))
                 if n + 1 < len(field):
+                    choice = larger_of(width, signed, level)
+                    m.submodules[f"choice_{level}_{n // 2}"] = chosen = Compressor(
+                        choice, 2 * (width + level), 0)
                     rival, rival_index = field[n + 1]
-                    larger = rival > value
-                    value = Mux(larger, rival, value)
-                    index = Cat(Mux(larger, rival_index, index[:-1]), larger)
+                    m.d.comb += chosen.shared.eq(Cat(value, rival, index[:-1], rival_index))
+                    value, index = chosen.o[:width], chosen.o[width:]
                 winners.append((registered(value, f"value_{level}_{n // 2}"),
                                 registered(index, f"index_{level}_{n // 2}")))
             field = winners
@@ -131,7 +140,8 @@ class ArgMax(wiring.Component):
         if cfg.input.beats_per_pixel > 1:
             best = Signal.like(value, reset_less=True)
             best_index, base = Signal.like(winner, reset_less=True), Signal.like(winner)
-            larger = (beat == 0) | (value > best)
+            larger = beat == 0
+            larger |= value.as_signed() > best.as_signed() if signed else value > best
             m.d.comb += winner.eq(Mux(larger, base + index, best_index))
             with m.If(step):
                 m.d.sync += [best_index.eq(winner), base.eq(Mux(end, 0, base + cfg.input.lanes))]

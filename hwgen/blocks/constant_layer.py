@@ -8,8 +8,10 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.bit_heap import Compression, Term
 from ..arith.compressor import Compressor
 from ..arith.constant_sums import ConstantSums, constant_sums, signed_digits
+from ..arith.truth_tables import tabulate
 from ..ops import Bias, Op, Threshold
 from ..resources import Resources
 from ..streams import TensorStream
@@ -21,6 +23,9 @@ from .parts import counter
 from .primitives import delay
 
 __all__ = ["ConstantLayer", "ConstantLayerConfig"]
+
+TABLE_BITS = 6
+"""Most bits that a neuron reads to be a look-up table: those of a LUT6."""
 
 SAMPLE = (16, 32)
 """Inputs and neurons from which the cost of a larger layer is told."""
@@ -34,7 +39,8 @@ class ConstantLayerConfig(Block):
     some bits of every input, the highest first; their results leave ``neurons / hold`` in a clock.
     So a layer that has ``hold`` clocks for a vector needs neither a memory for its weights nor
     gates for its products: weights are the wiring of adders, and those that several neurons
-    have in common are there once.
+    have in common are there once. If no neuron reads more than six bits, they and their
+    activations are look-up tables.
 
     Parameters
     ----------
@@ -51,7 +57,8 @@ class ConstantLayerConfig(Block):
     hold
         Clocks of a vector; divides the neurons.
     fifo_depth
-        Beats that the output FIFO holds; at least ``hold``, and 2.
+        Beats that the output FIFO holds; at least ``hold``, and 2. Or 0 for none, where ``hold``
+        is 1: then what is behind must always be ready.
     """
 
     input: TensorStream
@@ -69,7 +76,7 @@ class ConstantLayerConfig(Block):
                              f"{self.input.lanes} of {self.input.channels}")
         if neurons % self.hold:
             raise ValueError(f"hold ({self.hold}) must divide the number of neurons ({neurons})")
-        if self.fifo_depth < max(2, self.hold):
+        if self.fifo_depth < max(2, self.hold) and (self.fifo_depth or self.hold > 1):
             raise ValueError(f"fifo_depth ({self.fifo_depth}) must be at least "
                              f"{max(2, self.hold)}")
 
@@ -121,6 +128,40 @@ class ConstantLayerConfig(Block):
         """Whether levels take over what the sums of codes leave out."""
         return bool(self.activations) and isinstance(self.activations[0][0], Threshold)
 
+    @cached_property
+    def tables(self) -> Compression | None:
+        """All neurons with their activations as look-up tables, if none reads too many bits."""
+        width = self.input.dtype.width
+        reads = [np.flatnonzero(column) for column in self.weights.T]
+        if self.hold > 1 or not self.activations or max(map(len, reads)) * width > TABLE_BITS:
+            return None
+        # All values of the inputs that a neuron reads; of one that reads fewer, some come again.
+        most = max(map(len, reads))
+        index = np.arange(1 << most * width)
+        codes = index[:, None] >> np.arange(most) * width & (1 << width) - 1
+        values = self.input.dtype.decode(codes)
+        values = np.where(self.input.dtype.contains(values), values, 0)  # codes that never come
+        weights = np.zeros((most, self.neurons), dtype=np.int64)
+        for n, inputs in enumerate(reads):
+            weights[:len(inputs), n] = self.weights[inputs, n]
+        sums = (values @ weights + self.bias).reshape(-1, 1, 1, self.neurons)
+        for op, _ in self.activations:
+            sums = op.compute(sums)
+        out = self.output.dtype
+        results = out.encode(sums).reshape(-1, self.neurons)
+        functions = []
+        for n, inputs in enumerate(reads):
+            nets = tuple(int(k) * width + b for k in inputs for b in range(width))
+            column = results[:1 << len(nets), n].tolist()
+            functions += [Term(nets, sum((code >> b & 1) << k for k, code in enumerate(column)))
+                          for b in range(out.width)]
+        return tabulate(functions, self.input.data_width)
+
+    @property
+    def compression(self) -> Compression:
+        """The adders of one clock, or the tables."""
+        return self.tables or self.sums.compression
+
     @property
     def _complete(self) -> bool:
         """Whether the adders make the accumulators themselves, constants and all."""
@@ -151,7 +192,9 @@ class ConstantLayerConfig(Block):
     @property
     def codes(self) -> TensorStream:
         """Stream of the sums of codes, times ``a_step``; of the accumulators, if they are
-        complete."""
+        complete; of the activations, if they are tables."""
+        if self.tables:
+            return self.output
         if self._complete:
             return TensorStream(self.accumulator, self.output.shape, self.pe)
         return TensorStream(uint_type(self._width + self._a[0] - 1), self.output.shape, self.pe)
@@ -167,6 +210,8 @@ class ConstantLayerConfig(Block):
     def units(self) -> tuple[Activation, ...]:
         """Units that the sums of codes go through: levels take over what is missing from them, or
         it is added first, and whatever is above the accumulator's bits drops out."""
+        if self.tables:
+            return ()
         if self._complete:
             return activation_units(self.activations, self.codes)
         start = self.start_values
@@ -184,11 +229,12 @@ class ConstantLayerConfig(Block):
         """Clocks from the issue of a vector's bits to the sums that they lead to."""
         # Chosen bits are registered, their sums join those before, the last ones leave in turn.
         turns = self.hold + 1 if self.hold > 1 else 0
-        return self.sums.compression.latency + turns
+        return self.compression.latency + turns
 
     @property
     def latency(self) -> int:
-        return 1 + self.late + ActivationPipeline.latency_of(self.units, self.fifo_depth)
+        held = int(self.fifo_depth > 0)
+        return held + self.late + ActivationPipeline.latency_of(self.units, self.fifo_depth)
 
     def compute(self, *tensors):
         x, = tensors
@@ -208,7 +254,11 @@ class ConstantLayerConfig(Block):
 
     def estimate(self, family):
         inputs, width = self.input.lanes, self.accumulator.width
-        parts = Resources(lut=12, ff=self.input.data_width + 14)
+        free = self.fifo_depth == 0
+        parts = Resources() if free else Resources(lut=12, ff=self.input.data_width + 14)
+        if self.tables:
+            return parts + self.tables.resources + ActivationPipeline.resources(
+                (), self.output, self.fifo_depth, self.late)
         if self.hold > 1:
             chosen = inputs * self.digit
             leaving = self.neurons * width - self.pe * width
@@ -247,7 +297,8 @@ class ConstantLayer(wiring.Component):
     A vector is held while its bits take turns; those of a turn go through the adders, and what
     they give joins the neurons' sums, shifted by the bits of a turn before. When the last ones
     are in, the sums move over and leave, some in each clock, through the activations. A vector
-    begins only when the output FIFO has places for all of its beats.
+    begins only when the output FIFO has places for all of its beats; without that FIFO it is not
+    held either.
 
     Members
     -------
@@ -269,18 +320,25 @@ class ConstantLayer(wiring.Component):
         held = Signal(cfg.input.data_width, reset_less=True)
         held_valid, held_last, issue = Signal(), Signal(), Signal()
         turn, turn_end = counter(m, cfg.hold, issue, "turn")
+        taken = [held_valid.eq(self.i.valid), held_last.eq(self.i.payload.last),
+                 held.eq(self._unsigned(self.i.payload.data.as_value()))]
         m.d.comb += [
             issue.eq(held_valid & ((turn != 0) | pipeline.free)),
-            self.i.ready.eq(~held_valid | (issue & turn_end)),
             pipeline.issue.eq(issue), pipeline.last.eq(held_last & turn_end),
         ]
-        with m.If(self.i.ready):
-            m.d.sync += [held_valid.eq(self.i.valid), held_last.eq(self.i.payload.last),
-                         held.eq(self._unsigned(self.i.payload.data.as_value()))]
+        if cfg.fifo_depth:
+            m.d.comb += self.i.ready.eq(~held_valid | (issue & turn_end))
+            with m.If(self.i.ready):
+                m.d.sync += taken
+        else:
+            m.d.comb += [self.i.ready.eq(1), *taken]
 
         bits = self._bits(m, held, turn)
-        m.submodules.adders = adders = Compressor(cfg.sums.compression, len(bits), 0)
+        m.submodules.adders = adders = Compressor(cfg.compression, len(bits), 0)
         m.d.comb += adders.shared.eq(bits)
+        if cfg.tables:
+            m.d.comb += pipeline.x.eq(adders.o)
+            return m
         sums, place = [], 0
         for width in cfg.sums.widths:
             sums.append(adders.o[place:place + width])
@@ -297,7 +355,7 @@ class ConstantLayer(wiring.Component):
     def _unsigned(self, codes: Value) -> Value:
         """Two's complement lanes to offset binary: the sign bit inverted."""
         kind = self.config.input.dtype
-        if not kind.signed:
+        if not kind.signed or self.config.tables:
             return codes
         return codes ^ sum(1 << (n * kind.width + kind.width - 1)
                            for n in range(self.config.input.lanes))

@@ -46,7 +46,7 @@ class ActivationPipeline(wiring.Component):
     output
         Stream of the last unit.
     fifo_depth
-        Beats that the FIFO holds.
+        Beats that the FIFO holds; 0 for none, where what is behind is always ready.
     late
         Clocks from ``issue`` to ``x``.
     burst
@@ -75,7 +75,8 @@ class ActivationPipeline(wiring.Component):
     @staticmethod
     def latency_of(units: tuple[Activation, ...], fifo_depth: int) -> int:
         """Clocks from ``x`` to the offer of its beat."""
-        return sum(u.latency for u in units) + StreamFifo.latency_of(fifo_depth)
+        return sum(u.latency for u in units) + (StreamFifo.latency_of(fifo_depth)
+                                                if fifo_depth else 0)
 
     @staticmethod
     def resources(units: tuple[Activation, ...], output: TensorStream, fifo_depth: int,
@@ -83,6 +84,8 @@ class ActivationPipeline(wiring.Component):
         """Predicted resources of the units, the FIFO and its credits."""
         clocks = late + sum(u.latency for u in units)
         groups = output.beats_per_pixel
+        if not fifo_depth:
+            return sum((u.estimate() for u in units), Resources(ff=2 * clocks))
         count = fifo_depth.bit_length() + (groups - 1).bit_length()
         # The credits replace most of the FIFO's own count of free places.
         own = Resources(lut=count / 2 + clocks / 4, ff=count + 2 * clocks)
@@ -91,15 +94,20 @@ class ActivationPipeline(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fifo = fifo = StreamFifo(self.output.payload(), self.fifo_depth)
-        wiring.connect(m, wiring.flipped(self.o), fifo.o)
-
-        # Places that no beat has taken or been promised.
-        places = Signal(range(self.fifo_depth + 1), init=self.fifo_depth)
-        leaves = Signal()
-        m.d.comb += [leaves.eq(self.o.valid & self.o.ready), self.free.eq(places >= self.burst)]
-        with m.If(self.issue != leaves):
-            m.d.sync += places.eq(Mux(leaves, places + 1, places - 1))
+        if self.fifo_depth:
+            m.submodules.fifo = fifo = StreamFifo(self.output.payload(), self.fifo_depth)
+            wiring.connect(m, wiring.flipped(self.o), fifo.o)
+            end = fifo.i
+            # Places that no beat has taken or been promised.
+            places = Signal(range(self.fifo_depth + 1), init=self.fifo_depth)
+            leaves = Signal()
+            m.d.comb += [leaves.eq(self.o.valid & self.o.ready),
+                         self.free.eq(places >= self.burst)]
+            with m.If(self.issue != leaves):
+                m.d.sync += places.eq(Mux(leaves, places + 1, places - 1))
+        else:
+            end = self.o
+            m.d.comb += self.free.eq(1)
 
         group, _ = counter(m, self.stream.beats_per_pixel, self.issue, "group")
         group = delay(m, group, self.late, "issued_group")
@@ -117,8 +125,8 @@ class ActivationPipeline(wiring.Component):
             held = Signal(2, name=f"issued_{n + 1}")
             m.d.sync += held.eq(valid)
             valid = held
-        m.d.comb += [fifo.i.valid.eq(valid[0]), fifo.i.payload.last.eq(valid[1]),
-                     fifo.i.payload.data.as_value().eq(value)]
+        m.d.comb += [end.valid.eq(valid[0]), end.payload.last.eq(valid[1]),
+                     end.payload.data.as_value().eq(value)]
         return m
 
 
@@ -135,7 +143,8 @@ class ElementwiseConfig(Block):
     activations
         One or more (operation, output type) pairs, applied in order.
     fifo_depth
-        Beats that the output FIFO holds, beats within the units included; at least 2.
+        Beats that the output FIFO holds, beats within the units included; at least 2, or 0 for
+        none: then what is behind must always be ready.
     """
 
     input: TensorStream
@@ -145,8 +154,8 @@ class ElementwiseConfig(Block):
     def __post_init__(self):
         if not self.activations:
             raise ValueError("activations must hold at least one operation")
-        if self.fifo_depth < 2:
-            raise ValueError(f"fifo_depth ({self.fifo_depth}) must be at least 2")
+        if self.fifo_depth < 2 and self.fifo_depth != 0:
+            raise ValueError(f"fifo_depth ({self.fifo_depth}) must be 0 or at least 2")
 
     @property
     def inputs(self) -> tuple[TensorStream, ...]:
@@ -161,7 +170,13 @@ class ElementwiseConfig(Block):
 
     @property
     def latency(self) -> int:
-        return 1 + ActivationPipeline.latency_of(self.activation_units(), self.fifo_depth)
+        return self.late + ActivationPipeline.latency_of(self.activation_units(),
+                                                         self.fifo_depth)
+
+    @property
+    def late(self) -> int:
+        """Clocks of the register in front of the units, which is not needed within a pipeline."""
+        return int(self.fifo_depth > 0)
 
     @property
     def cycles(self) -> int:
@@ -181,8 +196,9 @@ class ElementwiseConfig(Block):
         return Schedule((taken,), taken, taken + self.latency)
 
     def estimate(self, family):
-        return Resources(lut=2, ff=self.input.data_width) + ActivationPipeline.resources(
-            self.activation_units(), self.output, self.fifo_depth, 1)
+        return Resources(lut=2, ff=self.late * self.input.data_width) \
+            + ActivationPipeline.resources(self.activation_units(), self.output, self.fifo_depth,
+                                           self.late)
 
 
 class Elementwise(wiring.Component):
@@ -202,10 +218,10 @@ class Elementwise(wiring.Component):
         m = Module()
         cfg = self.config
         m.submodules.pipeline = pipeline = ActivationPipeline(
-            cfg.activation_units(), cfg.input, cfg.output, cfg.fifo_depth, late=1)
+            cfg.activation_units(), cfg.input, cfg.output, cfg.fifo_depth, cfg.late)
         wiring.connect(m, wiring.flipped(self.o), pipeline.o)
         m.d.comb += [self.i.ready.eq(pipeline.free),
                      pipeline.issue.eq(self.i.valid & pipeline.free),
                      pipeline.last.eq(self.i.payload.last),
-                     pipeline.x.eq(delay(m, self.i.payload.data.as_value(), 1, "x"))]
+                     pipeline.x.eq(delay(m, self.i.payload.data.as_value(), cfg.late, "x"))]
         return m

@@ -6,6 +6,7 @@ from hwgen.ops import Bias, Clip, Requantize, Threshold
 from hwgen.streams import TensorStream
 from hwgen.types import BIPOLAR, TERNARY, int_type, smallest_type, uint_type
 from tests.blocks.test_neuron_layer import check, extreme_frames, values_of
+from tests.streams import check_block
 
 TYPES = [BIPOLAR, TERNARY, uint_type(1), uint_type(4), int_type(3), int_type(8)]
 FULL_SPEED = ((1.0, 1.0),)
@@ -94,3 +95,48 @@ def test_a_stream_of_part_of_the_inputs_is_refused():
     with pytest.raises(ValueError, match=r"weights take 6 inputs at once, the stream brings 3"):
         ConstantLayerConfig(TensorStream(uint_type(4), (1, 3, 6), 3), layer.weights, layer.bias,
                             layer.accumulator)
+
+
+def sparse_layer(kind, reads, activations, neurons=6, inputs=9, fifo_depth=64):
+    """Neurons that read a few inputs each, one of them none."""
+    rng = np.random.default_rng(5)
+    weights = np.zeros((inputs, neurons), np.int64)
+    for n in range(1, neurons):
+        weights[rng.choice(inputs, reads, replace=False), n] = rng.choice([-2, -1, 1, 3], reads)
+    return ConstantLayerConfig(TensorStream(kind, (2, 3, inputs), inputs), weights,
+                               rng.integers(-2, 3, neurons), int_type(9), activations, 1,
+                               fifo_depth)
+
+
+SIX = Threshold(np.arange(-6, 12).reshape(6, 3), [False, True, False, True, False, True],
+                uint_type(2))
+
+
+@pytest.mark.parametrize("kind, reads", [(BIPOLAR, 6), (uint_type(1), 5), (TERNARY, 3),
+                                         (uint_type(2), 3), (int_type(3), 2), (uint_type(6), 1)],
+                         ids=lambda value: getattr(value, "name", str(value)))
+@pytest.mark.parametrize("activations", [
+    ((SIX, uint_type(2)),),
+    ((Requantize([3], [2], 1, "half_even", int_type(4)), int_type(4)),),
+], ids=["levels", "requantize"])
+def test_neurons_of_at_most_six_bits_are_tables_and_exact(kind, reads, activations):
+    layer = sparse_layer(kind, reads, activations)
+    assert layer.tables is not None and layer.units == ()
+    assert layer.tables.resources.lut <= 6 * activations[-1][1].width
+    check(layer)
+
+
+def test_a_neuron_of_seven_bits_is_a_sum():
+    assert sparse_layer(uint_type(1), 7, ((SIX, uint_type(2)),)).tables is None
+
+
+@pytest.mark.parametrize("reads", [3, 5], ids=["tables", "sums"])
+def test_without_a_fifo_beats_leave_as_they_came(reads):
+    layer = sparse_layer(uint_type(2), reads, ((SIX, uint_type(2)),), fifo_depth=0)
+    assert (layer.tables is not None) == (reads == 3)
+    check_block(layer, stalls=((1.0, 1.0), (0.5, 1.0)))
+
+
+def test_bits_in_turn_need_a_fifo():
+    with pytest.raises(ValueError, match=r"^fifo_depth \(0\) must be at least 2$"):
+        make_layer(uint_type(4), hold=2, fifo_depth=0)

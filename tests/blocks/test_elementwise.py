@@ -52,6 +52,12 @@ def test_no_activation_is_refused():
         ElementwiseConfig(TensorStream(BIPOLAR, (1, 1, 4), 4), ())
 
 
-def test_fifo_depth_below_two_is_refused():
-    with pytest.raises(ValueError, match=r"^fifo_depth \(0\) must be at least 2$"):
-        ElementwiseConfig(TensorStream(BIPOLAR, (1, 1, 4), 4), CHAIN, 0)
+def test_fifo_depth_of_one_is_refused():
+    with pytest.raises(ValueError, match=r"^fifo_depth \(1\) must be 0 or at least 2$"):
+        ElementwiseConfig(TensorStream(BIPOLAR, (1, 1, 4), 4), CHAIN, 1)
+
+
+def test_without_a_fifo_beats_leave_when_the_units_are_done():
+    config = ElementwiseConfig(TensorStream(int_type(6), (2, 3, 4), 2), CHAIN, fifo_depth=0)
+    assert config.latency == sum(unit.latency for unit in config.activation_units())
+    check_block(config, stalls=((1.0, 1.0), (0.5, 1.0)))

@@ -1,0 +1,206 @@
+"""Train the digits classifier whose neurons are look-up tables and export it for hwgen.
+
+Same images and split as ``train.py``; a pixel is cut to its two highest bits, UINT2. Every hidden
+neuron reads three pixels, six bits, and gives one bit, so in hardware it is one LUT6 whatever its
+weights and threshold are. Every class adds a few of these bits. Which pixels and bits are read is
+learned: of a neuron's weights those of largest magnitude count, and the gradient reaches all of
+them (straight-through estimator).
+
+Everything is seeded and runs on one thread, so a run repeats exactly on the same machine and
+version of PyTorch.
+
+Usage: ``python examples/digits/train_tables.py [--cross-validate 5]``
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor, nn
+from train import CLASSES, FOLDER, SPLIT_SEED, augmented, load_split, round_straight_through
+
+from hwgen.model import save_description
+
+PIXELS = 64
+PIXEL_STEP = 4  # of UINT4 in one of UINT2
+READ_PIXELS = 3  # by a neuron: six bits
+LARGEST_WEIGHT = 3
+DESCRIPTION = ("Handwritten digits of the UCI data set in scikit-learn, 64 pixels of 0 to 3, one "
+               "look-up table for each hidden neuron; trained by examples/digits/train_tables.py")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is trained, and how; see ``--help``."""
+
+    neurons: int
+    votes: int
+    epochs: int
+    batch: int
+    rate: float
+    smoothing: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Integers:
+    """The trained network: weights (pixels, neurons), levels (neurons,), votes (neurons, classes).
+    """
+
+    weights: np.ndarray
+    levels: np.ndarray
+    votes: np.ndarray
+
+    def classes(self, x: np.ndarray) -> np.ndarray:
+        """Classes (frames,) of pixels (frames, 64) of 0 to 3."""
+        hidden = x.astype(np.int64) @ self.weights >= self.levels
+        return (hidden.astype(np.int64) @ self.votes).argmax(axis=1)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--neurons", type=int, default=160, help="hidden neurons")
+    parser.add_argument("--votes", type=int, default=12, help="hidden neurons that a class reads")
+    parser.add_argument("--epochs", type=int, default=1200, help="passes over the training images")
+    parser.add_argument("--batch", type=int, default=64, help="images per step")
+    parser.add_argument("--rate", type=float, default=0.02, help="first learning rate of Adam; "
+                        "falls to zero along a cosine")
+    parser.add_argument("--smoothing", type=float, default=0.1, help="of the labels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order, augmentation")
+    parser.add_argument("--cross-validate", type=int, default=0, metavar="FOLDS",
+                        help="only print the accuracy of this many folds of the training images; "
+                        "0 trains on all of them and exports")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the exported files")
+    return parser.parse_args(arguments)
+
+
+def largest(latent: Tensor, number: int) -> Tensor:
+    """1 at the ``number`` entries of each row that are largest in magnitude, else 0."""
+    places = latent.abs().topk(number, 1).indices
+    return torch.zeros_like(latent).scatter(1, places, 1.0)
+
+
+class TablesNet(nn.Module):
+    """Pixels (frames, 64) of 0 to 15 to scores (frames, 10)."""
+
+    def __init__(self, options: Options):
+        super().__init__()
+        self.hidden = nn.Parameter(torch.randn(options.neurons, PIXELS) * 0.3)
+        self.classes = nn.Parameter(torch.randn(CLASSES, options.neurons) * 0.3)
+        self.norm = nn.BatchNorm1d(options.neurons)
+        self.temperature = nn.Parameter(torch.tensor(0.3))
+        self.number = options.votes
+
+    def weights(self) -> Tensor:
+        """Whole numbers, three of each neuron other than 0."""
+        top = self.hidden.abs().max(1, keepdim=True).values
+        whole = torch.round(self.hidden / top * LARGEST_WEIGHT)
+        whole = torch.where(whole == 0, torch.sign(self.hidden), whole)
+        return round_straight_through(self.hidden * LARGEST_WEIGHT,
+                                      whole * largest(self.hidden, READ_PIXELS))
+
+    def votes(self) -> Tensor:
+        """-1, 0 and 1."""
+        return round_straight_through(self.classes, torch.sign(self.classes)
+                                      * largest(self.classes, self.number))
+
+    def forward(self, x: Tensor) -> Tensor:
+        sums = self.norm(F.linear(torch.floor(x / PIXEL_STEP), self.weights()))
+        bits = round_straight_through(torch.clamp(0.5 * sums + 0.5, 0, 1), (sums > 0).to(x.dtype))
+        return F.linear(bits, self.votes())
+
+    def integers(self) -> Integers:
+        """The same network in integers; falling neurons take the opposite weights."""
+        with torch.no_grad():
+            weights = self.weights().round().numpy().astype(np.int64)
+            votes = self.votes().round().numpy().astype(np.int64)
+            norm = self.norm
+            gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            zero = norm.running_mean - norm.bias / gain  # the sum at which a bit changes
+            signs = np.where(gain.numpy() < 0, -1, 1)
+            levels = np.floor(signs * zero.double().numpy()).astype(np.int64) + 1
+        return Integers((weights * signs[:, None]).T, levels, votes.T)
+
+
+def train(x: np.ndarray, labels: np.ndarray, options: Options) -> Integers:
+    """A network trained on images (frames, 8, 8, 1) for a fixed number of epochs."""
+    torch.manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.seed)
+    images = torch.tensor(x, dtype=torch.float32).permute(0, 3, 1, 2)
+    classes = torch.tensor(labels, dtype=torch.int64)
+    net = TablesNet(options)
+    optimizer = torch.optim.Adam(net.parameters(), lr=options.rate)
+    steps = options.epochs * -(-len(images) // options.batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(options.epochs):
+        moved = augmented(images, generator).flatten(1)
+        for chosen in torch.randperm(len(images), generator=generator).split(options.batch):
+            loss = F.cross_entropy(net(moved[chosen]) * net.temperature, classes[chosen],
+                                   label_smoothing=options.smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                net.hidden.clamp_(-1, 1)
+                net.classes.clamp_(-1, 1)
+    return net.eval().integers()
+
+
+def pixels(x: np.ndarray) -> np.ndarray:
+    """Images (frames, 8, 8, 1) of 0 to 15 as (frames, 64) of 0 to 3."""
+    return (x.reshape(len(x), -1) // PIXEL_STEP).astype(np.uint8)
+
+
+def export(folder: Path, net: Integers, x: np.ndarray, labels: np.ndarray) -> None:
+    """Write tables.json, tables.npz and tables_test.npz."""
+    save_description(folder / "tables.json", {
+        "format": "hwgen-model", "version": 1, "name": "digits_tables",
+        "description": DESCRIPTION, "weights_file": "tables.npz",
+        "input": {"name": "x", "shape": [PIXELS], "type": "UINT2"},
+        "labels": [str(n) for n in range(CLASSES)],
+        "layers": [
+            {"name": "hidden", "type": "dense", "weights": net.weights.astype(np.int8),
+             "weight_type": "INT3"},
+            {"name": "bits", "type": "threshold", "levels": net.levels[:, None],
+             "output_type": "UINT1"},
+            {"name": "scores", "type": "dense", "weights": net.votes.astype(np.int8),
+             "weight_type": "TERNARY"},
+            {"name": "digit", "type": "argmax"}]}, {})
+    np.savez_compressed(folder / "tables_test.npz", x=x, labels=labels)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = parse_arguments(arguments)
+    options = Options(given.neurons, given.votes, given.epochs, given.batch, given.rate,
+                      given.smoothing, given.seed)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    train_x, train_labels, test_x, test_labels = load_split()
+    if given.cross_validate:
+        right = []
+        splitter = StratifiedKFold(given.cross_validate, shuffle=True, random_state=SPLIT_SEED)
+        for fold, (chosen, rest) in enumerate(splitter.split(train_x, train_labels), 1):
+            net = train(train_x[chosen], train_labels[chosen], options)
+            right.append(net.classes(pixels(train_x[rest])) == train_labels[rest])
+            print(f"fold {fold} of {given.cross_validate}: {100 * right[-1].mean():.2f} %",
+                  flush=True)
+        print(f"validation accuracy: {100 * np.concatenate(right).mean():.2f} % of "
+              f"{len(train_x)} images")
+        return 0
+    net = train(train_x, train_labels, options)
+    export(given.output, net, pixels(test_x), test_labels)
+    right_ones = int((net.classes(pixels(test_x)) == test_labels).sum())
+    print(f"test accuracy: {100 * right_ones / len(test_x):.2f} % "
+          f"({right_ones} of {len(test_x)} images)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
