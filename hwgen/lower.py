@@ -9,6 +9,7 @@ from math import gcd, lcm
 import numpy as np
 
 from .arith.compressor import ARITHMETIC_MODULES
+from .arith.dsp import MAC, plan_slices
 from .blocks.activation import activation_ops
 from .blocks.add import AddConfig
 from .blocks.argmax import ArgMaxConfig
@@ -70,6 +71,9 @@ WIDEST_SELECT = 1 << 12
 LOGIC_ROM_BITS = 1 << 16
 
 """Weights of more bits are not offered as LUTs: they would fill a small chip."""
+
+DSP_BITS = 8
+"""Bits of a product from which DSP slices are offered for it; LUTs make smaller ones cheaply."""
 
 CONSTANT_WEIGHTS = 1 << 14
 """Most weights of a layer that has them in its wiring."""
@@ -290,6 +294,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
             yield folding, (("pad", pad), *behind)
         return
     per_group, neurons = op.weights.shape[2], op.weights.shape[3] // op.groups
+    extremes = int(op.weights.min()), int(op.weights.max())
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
     # Options share their matrices: in a large layer each takes megabytes.
     ordered = cache(lambda kind, lanes: window_order(op, kind, lanes))
@@ -317,18 +322,27 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                             and hold <= max(1, tensor.dtype.width):
                         # One vector a beat: its weights can be wiring.
                         styles = ["constant", *(styles if hold > 1 else [])]
-                    for style in styles:
+                    # Slices that can multiply these are offered beside LUTs.
+                    makers = [("lut", s) for s in styles]
+                    if tensor.dtype.width * op.weight_type.width >= DSP_BITS and plan_slices(
+                            stream.lanes // gp, pe, tensor.dtype.width, op.weight_type,
+                            extremes):
+                        makers += [("dsp", s) for s in styles if s != "constant"]
+                    for multiplier, style in makers:
                         layer: NeuronLayerConfig | ConstantLayerConfig = ConstantLayerConfig(
                             stream, all_inputs(kind, stream.lanes), op.bias, plan.accumulator,
                             plan.activations, hold) if style == "constant" else NeuronLayerConfig(
                             stream, matrix, op.weight_type, op.bias, plan.accumulator,
-                            plan.activations, pe=pe, group_parallel=gp, style=style)
+                            plan.activations, pe=pe, group_parallel=gp, style=style,
+                            multiplier=multiplier)
                         choice: Folding = {"pe": pe, "simd": stream.lanes // gp}
                         if op.groups > 1:
                             choice["groups"] = gp
                         if kind != "pointwise":
                             choice["window"] = kind
                         choice["weights"] = style
+                        if multiplier == "dsp":
+                            choice["multiply"] = multiplier
                         blocks: tuple[tuple[str, Block], ...] = (("", layer),)
                         if window:
                             blocks = (("window", window), *blocks)
@@ -407,7 +421,7 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
         streams[name] = kind
 
     streams: dict[str, TensorStream] = {}
-    taken = {"hwgen_top", ROM, *ARITHMETIC_MODULES}
+    taken = {"hwgen_top", ROM, MAC, *ARITHMETIC_MODULES}
     block_names = {plan.name: unique_name(plan.name, taken) for plan in plans}
     publish(graph.input, Source(INPUT), stream, graph.input)
     for plan in plans:

@@ -5,12 +5,13 @@ from functools import cached_property
 from math import ceil
 
 import numpy as np
-from amaranth import Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.dot_product import DotProduct, product_offsets
-from ..ops import Op, Threshold
+from ..arith.dsp import DspDotProduct, DspPlan, plan_slices
+from ..ops import Bias, Op, Threshold
 from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType, uint_type
@@ -54,6 +55,8 @@ class NeuronLayerConfig(Block):
         neurons.
     style
         Where the weights are: ``logic`` (LUTs) or ``block`` (block RAM).
+    multiplier
+        What makes the products: ``lut`` or ``dsp`` (slices).
     fifo_depth
         Beats that the output FIFO holds.
     """
@@ -67,6 +70,7 @@ class NeuronLayerConfig(Block):
     pe: int = 1
     group_parallel: int = 1
     style: str = "logic"
+    multiplier: str = "lut"
     fifo_depth: int = 16
 
     def __post_init__(self):
@@ -89,6 +93,11 @@ class NeuronLayerConfig(Block):
                              f"a group at once: pe = {neurons}, not {self.pe}")
         if self.style not in ("logic", "block"):
             raise ValueError(f"style must be 'logic' or 'block', not {self.style!r}")
+        if self.multiplier not in ("lut", "dsp"):
+            raise ValueError(f"multiplier must be 'lut' or 'dsp', not {self.multiplier!r}")
+        if self.multiplier == "dsp" and self.slices is None:
+            raise ValueError(f"DSP slices can't multiply {self.weight_type.name} weights with "
+                             f"{self.input.dtype.name} inputs; choose the multiplier 'lut'")
         if self.fifo_depth < 2:
             raise ValueError(f"fifo_depth ({self.fifo_depth}) must be at least 2")
 
@@ -153,15 +162,40 @@ class NeuronLayerConfig(Block):
         return (self.simd, self.input.dtype.width, self.weight_type,
                 self._sum_type.width - (self._a[0] - 1))
 
+    @cached_property
+    def slices(self) -> DspPlan | None:
+        """The DSP slices of a group at work: those that accumulate by themselves, where a slice has
+        all products of a neuron; None without slices."""
+        if self.multiplier != "dsp":
+            return None
+        kind = (self.pe, self.input.dtype.width, self.weight_type, self._extremes)
+        alone = plan_slices(1, *kind, self.steps) \
+            if self.hold == self.simd == 1 < self.steps else None
+        return alone or plan_slices(self.simd, *kind)
+
+    @cached_property
+    def _extremes(self) -> tuple[int, int]:
+        return int(self.weights.min()), int(self.weights.max())
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether the slices add the steps of a sum too."""
+        return self.slices is not None and self.slices.steps > 1
+
     @property
     def _absorbs(self) -> bool:
-        """Whether levels take over the start values, so that sums start from 0."""
+        """Whether levels take over the start values."""
         return bool(self.activations) and isinstance(self.activations[0][0], Threshold)
+
+    @property
+    def _from_zero(self) -> bool:
+        """Whether sums start from 0, and what else they should start from is added behind."""
+        return self._absorbs or self.accumulates
 
     @cached_property
     def _sum_type(self) -> NumType:
         """Type of the circulating sums: accumulators, or what is above the start values."""
-        if not self._absorbs:
+        if not self._from_zero:
             return self.accumulator
         high = (1 << self.input.dtype.width) - 1
         most = np.maximum(self.weights.astype(np.int64) * high, 0) + self._offsets
@@ -169,6 +203,8 @@ class NeuronLayerConfig(Block):
 
     @cached_property
     def _offsets(self) -> np.ndarray:
+        if self.slices:
+            return np.full(self.weights.shape, -self.slices.lowest)
         return product_offsets(self.weights.astype(np.int64), self.weight_type,
                                self.input.dtype.width)
 
@@ -190,15 +226,21 @@ class NeuronLayerConfig(Block):
         return Rom.latency_of(self.style, width, self.depth)
 
     def _latencies(self) -> tuple[int, int]:
-        """Clocks of weight memory and dot product."""
+        """Clocks of weight memory and dot product; of slices that accumulate, to their last
+        register, which holds the result."""
+        if self.slices:
+            return self._rom_latency, self.slices.latency(self._dot[3]) - self.accumulates
         return self._rom_latency, DotProduct.latency_of(*self._dot)
 
     @cached_property
     def units(self) -> tuple[Activation, ...]:
         """Units that the sums go through."""
         stream = TensorStream(self._sum_type, self.output.shape, self.output.lanes)
-        if not self._absorbs:
+        if not self._from_zero:
             return activation_units(self.activations, stream)
+        if not self._absorbs:
+            restore: tuple[Op, NumType] = (Bias(self.start_values()), self.accumulator)
+            return activation_units((restore, *self.activations), stream)
         (op, kind), *rest = self.activations
         assert isinstance(op, Threshold)
         return activation_units(((op.moved(self.start_values()), kind), *rest), stream)
@@ -238,10 +280,16 @@ class NeuronLayerConfig(Block):
         outputs = self.group_parallel * self.pe
         acc, width = self._sum_type.width, outputs * self.simd * self.weight_type.width
         lanes, *kind = self._dot
-        parts = DotProduct.resources(lanes, outputs, *kind)
-        adds = self.steps > 1 or not self._absorbs
-        parts += Resources(lut=outputs * acc * adds, ff=outputs * acc)
-        if self.steps > 1:
+        if self.slices:
+            parts = Resources()
+            for _ in range(self.group_parallel):
+                parts += self.slices.resources(kind[-1])
+        else:
+            parts = DotProduct.resources(lanes, outputs, *kind)
+        if not self.accumulates:
+            adds = self.steps > 1 or not self._from_zero
+            parts += Resources(lut=outputs * acc * adds, ff=outputs * acc)
+        if self.steps > 1 and not self.accumulates:
             style = DelayLine.style_of(outputs * acc, self.hold)
             if style in ("srl", "distributed"):
                 ram = outputs * acc * ceil((self.hold - 1) / 32)
@@ -260,7 +308,7 @@ class NeuronLayerConfig(Block):
             levels = self._rom_latency - 2
             parts += Resources(lut=width * (rows - 1) / 3, ff=width * rows + levels * width)
         starts = self.rounds * self.hold
-        if starts > 1 and not self._absorbs:
+        if starts > 1 and not self._from_zero:
             parts += Resources(lut=outputs * acc * 0.8 * rom_luts(starts), ff=outputs * acc)
         # The held beat and its copies beside the weight memory; counters and their delays.
         held = self.input.data_width
@@ -336,7 +384,14 @@ class NeuronLayer(wiring.Component):
         weight_bits = cfg.pe * cfg.simd * cfg.weight_type.width
         for g in range(cfg.group_parallel):
             lanes, *kind = cfg._dot
-            dot = DotProduct(lanes, cfg.pe, *kind)
+            dot: DotProduct | DspDotProduct
+            if cfg.slices:
+                dot = DspDotProduct(cfg.slices, kind[-1])
+                m.d.comb += [dot.en.eq(delay(m, issue, rom_clocks, f"slice_{g}_en")),
+                             dot.first.eq(delay(m, step == 0, rom_clocks, f"slice_{g}_first"))] \
+                    if cfg.accumulates else []
+            else:
+                dot = DotProduct(lanes, cfg.pe, *kind)
             m.submodules[f"products_{g}" if cfg.group_parallel > 1 else "products"] = dot
             m.d.comb += [dot.a.eq(activations.word_select(g, group_bits)),
                          dot.w.eq(rom.data.word_select(g, weight_bits))]
@@ -351,26 +406,15 @@ class NeuronLayer(wiring.Component):
                                           step_end)
         lanes = cfg.output.lanes
         start: Value = Const(0, lanes * acc_width)
-        if not cfg._absorbs:
+        if not cfg._from_zero:
             values = cfg.start_values() & ((1 << acc_width) - 1)
             m.submodules.start = start_rom = Rom(values.reshape(-1, lanes), acc_width, "logic",
                                                  "start")
             m.d.comb += start_rom.addr.eq(delay(m, channel_group, clocks - start_rom.latency,
                                                 "start_group"))
             start = start_rom.data
-        result = Signal(lanes * acc_width, reset_less=True)
-        added = Signal(lanes * acc_width)
-        before = Signal(lanes * acc_width)
-        if cfg.steps > 1:
-            m.submodules.ring = ring = DelayLine(lanes * acc_width, cfg.hold)
-            m.d.comb += [ring.en.eq(valid), ring.i.eq(added),
-                         before.eq(Mux(first, start, ring.o))]
-        else:
-            m.d.comb += before.eq(start)
-        for n, total in enumerate(sums):
-            m.d.comb += added.word_select(n, acc_width).eq(
-                total + before.word_select(n, acc_width))
-        m.d.sync += result.eq(added)
+        result = self._accumulated(m, sums, start, first, valid) if not cfg.accumulates else \
+            Cat(Cat(total, Const(0, acc_width))[:acc_width] for total in sums)
 
         # Activation.
         value = result
@@ -385,6 +429,26 @@ class NeuronLayer(wiring.Component):
                      fifo.i.payload.data.as_value().eq(value),
                      fifo.i.payload.last.eq(delay(m, last, late, "last"))]
         return m
+
+    def _accumulated(self, m, sums: list[Value], start: Value, first: Value,
+                     valid: Value) -> Value:
+        """Sums over the steps of each neuron, registered: partial ones circulate in a ring."""
+        cfg = self.config
+        acc_width, lanes = cfg._sum_type.width, cfg.output.lanes
+        result = Signal(lanes * acc_width, reset_less=True)
+        added = Signal(lanes * acc_width)
+        before = Signal(lanes * acc_width)
+        if cfg.steps > 1:
+            m.submodules.ring = ring = DelayLine(lanes * acc_width, cfg.hold)
+            m.d.comb += [ring.en.eq(valid), ring.i.eq(added),
+                         before.eq(Mux(first, start, ring.o))]
+        else:
+            m.d.comb += before.eq(start)
+        for n, total in enumerate(sums):
+            m.d.comb += added.word_select(n, acc_width).eq(
+                total + before.word_select(n, acc_width))
+        m.d.sync += result.eq(added)
+        return result
 
     def _unsigned(self, codes: Value) -> Value:
         """Two's complement lanes to offset binary: the sign bit inverted."""

@@ -172,3 +172,53 @@ def test_a_stream_of_other_channels_is_refused():
     with pytest.raises(ValueError, match="^weights take 1 x 6 channels, the stream has 8$"):
         NeuronLayerConfig(TensorStream(BIPOLAR, (1, 1, 8), 2),
                           conv.weights.reshape(1, 6, 4), TERNARY, conv.bias, int_type(8))
+
+
+# DSP slices.
+
+SLICE_WEIGHTS = [int_type(3), int_type(4), uint_type(4), int_type(8), uint_type(8), int_type(12)]
+
+
+@pytest.mark.parametrize("weight_type", SLICE_WEIGHTS, ids=lambda t: t.name)
+@pytest.mark.parametrize("input_type", [BIPOLAR, uint_type(4), int_type(4), uint_type(8),
+                                        int_type(8), uint_type(16)], ids=lambda t: t.name)
+def test_slices_are_exact_for_every_pair_of_types(input_type, weight_type):
+    conv = make_conv(weight_type, inputs=6, neurons=4)
+    layer = make_layer(conv, input_type, simd=3, pe=4, multiplier="dsp")
+    assert layer.slices.slices >= 3 and not layer.accumulates
+    check(layer, stalls=FULL_SPEED)
+
+
+@pytest.mark.parametrize("style", ["logic", "block"])
+@pytest.mark.parametrize("simd, pe", [(1, 1), (1, 2), (2, 2), (4, 1), (4, 4), (8, 4), (8, 8)])
+def test_slices_are_exact_in_every_folding(simd, pe, style):
+    conv = make_conv(int_type(8), inputs=8, neurons=8)
+    layer = make_layer(conv, uint_type(8), simd, pe, style=style, multiplier="dsp")
+    check(layer)
+
+
+@pytest.mark.parametrize("weight_type, inputs, fields", [(int_type(4), 4, 3), (int_type(4), 40, 2),
+                                                         (uint_type(7), 2, 2), (int_type(8), 40, 1)])
+@pytest.mark.parametrize("levels", [False, True], ids=["sums", "levels"])
+def test_slices_add_the_steps_of_neurons_that_are_all_at_work(weight_type, inputs, fields, levels):
+    conv = make_conv(weight_type, inputs=inputs, neurons=4)
+    kind = uint_type(4 if weight_type.width == 4 else 8)
+    threshold = Threshold([[-90, 0, 70]], [False], uint_type(2))
+    layer = make_layer(conv, kind, simd=1, pe=4, multiplier="dsp",
+                       activations=((threshold, uint_type(2)),) if levels else ())
+    assert layer.accumulates and layer.slices.fields == fields
+    check(layer)
+
+
+def test_groups_have_slices_of_their_own():
+    conv = make_conv(int_type(8), groups=3, inputs=4, neurons=2)
+    check(make_layer(conv, int_type(8), simd=4, pe=2, group_parallel=3, multiplier="dsp"))
+    check(make_layer(conv, int_type(8), simd=1, pe=2, group_parallel=3, multiplier="dsp"))
+
+
+def test_slices_refuse_what_they_cannot_multiply():
+    with pytest.raises(ValueError, match=r"^DSP slices can't multiply TERNARY weights with UINT4 "
+                                         r"inputs; choose the multiplier 'lut'$"):
+        make_layer(make_conv(TERNARY), uint_type(4), multiplier="dsp")
+    with pytest.raises(ValueError, match=r"^multiplier must be 'lut' or 'dsp', not 'fpga'$"):
+        make_layer(make_conv(int_type(4)), uint_type(4), multiplier="fpga")

@@ -1,0 +1,269 @@
+"""Dot products in DSP slices: several products by one multiplier, added from slice to slice.
+
+A slice multiplies 25 by 18 bits. Two or three weights side by side, far enough apart, times the
+same activation are as many products side by side (Fu, Wu, Sirasao et al., "Deep Learning with INT8
+Optimization on Xilinx Devices", WP486, 2017; "Convolutional Neural Network with INT4 Optimization
+on Xilinx Devices", WP521, 2020). Here the sum in each field starts from a constant so large that
+it never falls below 0: no field borrows from the next, and nothing has to be corrected behind.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..blocks.primitives import Export, delay
+from ..resources import Resources
+from ..types import TERNARY, NumType
+from .bit_heap import Compression, Term, compress
+from .compressor import Compressor
+
+__all__ = ["MAC", "DspDotProduct", "DspPlan", "plan_slices"]
+
+MAC = "hwgen_mac"
+"""Verilog file, and module, of an exported slice."""
+
+WEIGHT_PORT, ACTIVATION_PORT, RESULT = 25, 18, 48
+"""Bits of a slice's operands, signed, and of its result."""
+
+MOST_FIELDS = 3
+SLICE_CLOCKS = 4
+
+
+@dataclass(frozen=True)
+class DspPlan:
+    """How slices make some dot products.
+
+    Parameters
+    ----------
+    lanes, outputs
+        Products in each sum; sums.
+    a_width, weight_type
+        Bits of an activation, unsigned; type of a weight.
+    low, high
+        Smallest weight or 0, and largest.
+    fields
+        Sums that share a slice.
+    spacing
+        Bits from one field to the next.
+    chains
+        Rows of slices that sum ``lanes`` products; theirs are added in LUTs.
+    steps
+        Terms that each slice adds over as many clocks; 1 unless it accumulates.
+    """
+
+    lanes: int
+    outputs: int
+    a_width: int
+    weight_type: NumType
+    low: int
+    high: int
+    fields: int
+    spacing: int
+    chains: int
+    steps: int = 1
+
+    @property
+    def lowest(self) -> int:
+        """Smallest product."""
+        return self.low * ((1 << self.a_width) - 1)
+
+    @property
+    def highest(self) -> int:
+        return self.high * ((1 << self.a_width) - 1)
+
+    @property
+    def groups(self) -> int:
+        """Sets of outputs that share slices."""
+        return -(-self.outputs // self.fields)
+
+    @property
+    def slices(self) -> int:
+        return self.groups * self.lanes
+
+    @property
+    def lengths(self) -> list[int]:
+        """Slices of each chain."""
+        return [len(part) for part in np.array_split(np.arange(self.lanes), self.chains)]
+
+    def width_of(self, length: int) -> int:
+        """Bits of a field behind ``length`` slices."""
+        return int((self.highest - self.lowest) * length * self.steps).bit_length()
+
+    def adders(self, width: int) -> Compression | None:
+        """What adds the chains of one output; nets: the bits of each chain's field in turn."""
+        if self.chains == 1:
+            return None
+        columns: list[list[Term]] = [[] for _ in range(max(map(self.width_of, self.lengths)))]
+        nets = 0
+        for length in self.lengths:
+            for k in range(self.width_of(length)):
+                columns[k].append(Term((nets,)))
+                nets += 1
+        high = (self.highest - self.lowest) * self.lanes
+        return compress(columns, min(width, high.bit_length()), nets)
+
+    def latency(self, width: int) -> int:
+        """Clocks from activations and weights to sums of ``width`` bits."""
+        adders = self.adders(width)
+        return SLICE_CLOCKS + self.lengths[0] - 1 + (adders.latency if adders else 0)
+
+    def resources(self, width: int) -> Resources:
+        """Slices, registers that hold operands back, and adders."""
+        adders = self.adders(width)
+        waits = sum(n for length in self.lengths for n in range(length))
+        weights = self.outputs * self.weight_type.width
+        total = Resources(dsp=self.slices, ff=waits * (self.a_width + weights))
+        if self.fields > 2 and self.weight_type.signed:
+            total += Resources(lut=self.groups * self.lanes * self.weight_type.width)
+        if adders:
+            total += Resources(lut=self.outputs * adders.resources.lut,
+                               ff=self.outputs * adders.resources.ff)
+        return total
+
+
+def plan_slices(lanes: int, outputs: int, a_width: int, weight_type: NumType,
+                extremes: tuple[int, int], steps: int = 1) -> DspPlan | None:
+    """The way with most products in a slice; None if slices can't make these.
+
+    ``extremes`` are the smallest and the largest weight that there is: without the lowest of its
+    type, two products of 8 bits each fit twice. ``steps`` above 1: the slices accumulate over so many clocks, one product each, and whole sums
+    must fit their fields.
+    """
+    if weight_type.bipolar or weight_type == TERNARY or a_width >= ACTIVATION_PORT:
+        return None
+    low, high = min(extremes[0], 0), max(extremes[1], 0)
+    span = max(1, (high - low) * ((1 << a_width) - 1))
+    for fields in range(min(outputs, MOST_FIELDS), 0, -1):
+        spacing = next((n for n in range(RESULT // fields, 0, -1)
+                        if _fits(low, high, fields, n)), 0)
+        reach = ((1 << spacing) - 1) // span  # products whose sum fits a field
+        plan = DspPlan(lanes, outputs, a_width, weight_type, low, high, fields, spacing, 1)
+        if steps > 1 and lanes == 1 and reach >= steps:
+            return replace(plan, steps=steps)
+        if steps == 1 and reach >= min(2, lanes):
+            return replace(plan, chains=-(-lanes // reach))
+    return None
+
+
+def _fits(low: int, high: int, fields: int, spacing: int) -> bool:
+    """Whether weights so far apart fit the port."""
+    ones = sum(1 << n * spacing for n in range(fields))
+    return -(1 << WEIGHT_PORT - 1) <= low * ones and high * ones < 1 << WEIGHT_PORT - 1
+
+
+class DspDotProduct(wiring.Component):
+    """``o[p] = sum(a[s] * w[p][s] - lowest)``, modulo ``2 ** width``.
+
+    Latency: ``latency`` clocks; interval: 1 clock; no handshake. With ``plan.steps`` above 1, ``o``
+    is the sum since ``first``.
+
+    Members
+    -------
+    a : :py:`In(lanes * a_width)`
+    w : :py:`In(outputs * lanes * weight_type.width)`
+        Lane ``s`` of output ``p`` at ``(p * lanes + s) * weight_type.width``.
+    en, first : :py:`In(1)`
+        Of accumulating slices: ``a`` and ``w`` are valid; they begin a sum.
+    o : :py:`Out(outputs * width)`
+    """
+
+    def __init__(self, plan: DspPlan, width: int):
+        self.plan = plan
+        self.adders = plan.adders(width)
+        self.width = len(self.adders.output) if self.adders else \
+            min(width, plan.width_of(plan.lanes))
+        self.latency = plan.latency(width)
+        super().__init__({"a": In(plan.lanes * plan.a_width),
+                          "w": In(plan.outputs * plan.lanes * plan.weight_type.width),
+                          "en": In(1), "first": In(1), "o": Out(plan.outputs * self.width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        plan = self.plan
+        lane = 0
+        sums: list[list[Value]] = [[] for _ in range(plan.outputs)]
+        for c, length in enumerate(plan.lengths):
+            before: list[Value] = [Const(0, RESULT)] * plan.groups
+            for n in range(length):
+                a = delay(m, self.a.word_select(lane, plan.a_width), n, f"a_{lane}")
+                for g in range(plan.groups):
+                    outputs = range(g * plan.fields, min((g + 1) * plan.fields, plan.outputs))
+                    weights = [self.w.word_select(p * plan.lanes + lane, plan.weight_type.width)
+                               for p in outputs]
+                    weights = [delay(m, w, n, f"w_{lane}_{p}") for w, p in zip(weights, outputs)]
+                    start = 0 if n else sum(-plan.lowest * length * plan.steps
+                                            << k * plan.spacing for k in range(len(outputs)))
+                    m.submodules[f"slice_{lane}_{g}"] = mac = _Mac(
+                        first=n == 0, accumulate=plan.steps > 1, start=start)
+                    low, high = self._operands(weights)
+                    m.d.comb += [mac.a.eq(low), mac.d.eq(high), mac.b.eq(a),
+                                 mac.pcin.eq(before[g]), mac.en.eq(self.en),
+                                 mac.first.eq(self.first)]
+                    before[g] = mac.pcout
+                    if n == length - 1:
+                        late = plan.lengths[0] - length
+                        result = delay(m, mac.p, late, f"sum_{c}_{g}")
+                        for k, p in enumerate(outputs):
+                            sums[p].append(result[k * plan.spacing:][:plan.width_of(length)])
+                lane += 1
+        if self.adders is None:
+            m.d.comb += self.o.eq(Cat(total[0][:self.width] for total in sums))
+            return m
+        own = len(Cat(sums[0]))
+        m.submodules.adders = adders = Compressor(self.adders, 0, own, plan.outputs)
+        m.d.comb += [adders.own.eq(Cat(*(Cat(total) for total in sums))), self.o.eq(adders.o)]
+        return m
+
+    def _operands(self, weights: list[Value]) -> tuple[Value, Value]:
+        """What goes to the two ports of the pre-adder: the first weight, and the others."""
+        spacing, kind = self.plan.spacing, self.plan.weight_type
+        numbers = [w.as_signed() if kind.signed else w for w in weights]
+        high: Value = Const(0, 1)
+        if len(numbers) == 2:
+            high = numbers[1] << spacing
+        elif len(numbers) == 3:
+            # Below 0 the second borrows from the third.
+            third = (numbers[2] - weights[1][-1]) if kind.signed else numbers[2]
+            second = Cat(weights[1], (weights[1][-1] if kind.signed else Const(0, 1)).replicate(
+                spacing - kind.width))
+            high = Cat(Const(0, spacing), second, third)
+            high = high.as_signed() if kind.signed else high
+        return numbers[0], high
+
+
+class _Mac(wiring.Component):
+    """A slice; see ``rtl_templates/hwgen_mac.v.j2``."""
+
+    def __init__(self, *, first: bool, accumulate: bool, start: int):
+        self.is_first, self.accumulate, self.start = first, accumulate, start
+        super().__init__({"a": In(signed(WEIGHT_PORT)), "d": In(signed(WEIGHT_PORT)),
+                          "b": In(signed(ACTIVATION_PORT)), "pcin": In(RESULT), "en": In(1),
+                          "first": In(1), "p": Out(RESULT), "pcout": Out(RESULT)})
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, Export):
+            platform.uses.add(MAC)
+            m.submodules.mac = Instance(
+                MAC, p_FIRST=int(self.is_first), p_ACCUMULATE=int(self.accumulate),
+                p_START=Const(self.start, RESULT), i_clk=ClockSignal(), i_a=self.a, i_d=self.d,
+                i_b=self.b, i_pcin=self.pcin, i_en=self.en, i_first=self.first, o_p=self.p,
+                o_pcout=self.pcout)
+            return m
+        a, d = delay(m, self.a, 1, "a"), delay(m, self.d, 1, "d")
+        total = Signal(signed(WEIGHT_PORT), reset_less=True)
+        product = Signal(signed(WEIGHT_PORT + ACTIVATION_PORT), reset_less=True)
+        p = Signal(RESULT, reset_less=True)
+        m.d.sync += [total.eq(a + d), product.eq(total * delay(m, self.b, 2, "b"))]
+        if self.accumulate:
+            begins = delay(m, self.first, 3, "first")
+            with m.If(delay(m, self.en, 3, "en")):
+                m.d.sync += p.eq(product + Mux(begins, self.start, p))
+        else:
+            m.d.sync += p.eq(product + (Const(self.start, RESULT) if self.is_first
+                                        else self.pcin))
+        m.d.comb += [self.p.eq(p), self.pcout.eq(p)]
+        return m
