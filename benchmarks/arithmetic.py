@@ -32,7 +32,7 @@ from hwgen.arith.compressor import Compressor
 from hwgen.arith.constant_sums import constant_sums
 from hwgen.arith.dot_product import DotProduct
 from hwgen.blocks.activation import Activation
-from hwgen.blocks.constant_layer import ConstantLayerConfig
+from hwgen.blocks.constant_layer import ConstantLayerConfig, ConstantNeurons
 from hwgen.blocks.primitives import Export
 from hwgen.blocks.window import WindowGeometry
 from hwgen.blocks.window_reader import WindowReaderConfig
@@ -368,7 +368,9 @@ def cases() -> Iterator[Case]:
     layer = ConstantLayerConfig(TensorStream(uint_type(8), (1, 64, 49), 49), weights.T,
                                 np.zeros(16, np.int64), smallest_type(-high, high), (), 4)
     yield Case("49 products 8 x 4 bit, 4 phases, 4 at once", {
-        "hwgen": made(layer.create, layer.latency), "Verilog": behavioural_conv1(weights)},
+        "hwgen": made(lambda: ConstantNeurons(layer), layer.late),
+        "with FIFO and control": made(layer.create, layer.latency),
+        "Verilog": behavioural_conv1(weights)},
         4 * 49, "10 a product")
     for name, values, a_width, goal in (
             ("ternary, 1-bit activations", [-1, 0, 0, 1], 1, "1 100"),

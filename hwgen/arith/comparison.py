@@ -4,11 +4,9 @@ chain, and two results of the same five bits share a LUT."""
 from functools import lru_cache
 
 from .bit_heap import Compression, Lut, Stage, Term
-from .truth_tables import pack
+from .truth_tables import CHOICE, pack
 
 __all__ = ["larger_of"]
-
-_CHOICE = 0b11001010  # index: choice, first, second -> second where choice is 1
 
 
 @lru_cache(maxsize=256)
@@ -54,7 +52,7 @@ def larger_of(width: int, signed: bool, tags: int) -> Compression:
     assert second_is_larger is not None
     pairs = [*zip(first, second),
              *zip(range(2 * width, 2 * width + tags), range(2 * width + tags, 2 * (width + tags)))]
-    chosen = [Term((a, b, second_is_larger), _CHOICE) for a, b in pairs]
+    chosen = [Term((a, b, second_is_larger), CHOICE) for a, b in pairs]
     luts, found, nets = pack(chosen, nets)
     return Compression((Stage([*levels, luts]),), (*found, second_is_larger), (), nets)
 

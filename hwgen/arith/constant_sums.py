@@ -3,7 +3,9 @@
 A weight is a few signed powers of two (canonical signed digits). Numbers that appear together in
 several sums, two or three of them with the same signs and distances, are added once, and their sum
 takes their place: the one that saves most first, as long as it saves LUTs. What is left of each sum
-is compressed as a bit heap. Negative numbers are complements, ``-x = ~x - (2**n - 1)``, and the
+is compressed as a bit heap. Where it makes the weights cheaper, as it halves those that are -1 or
++1, all of a sum's weights are moved by one, which the sum of all inputs makes up for. Negative
+numbers are complements, ``-x = ~x - (2**n - 1)``, and the
 constants that these leave over belong to the sum's offset, which is known beforehand.
 """
 
@@ -22,6 +24,10 @@ BIT_PRICE = 0.85
 
 MOST_LEVELS = 3
 """Most shared sums on the way from an input to a result: each takes clocks and registers."""
+
+MOVED_SHARE = 0.75
+"""Moved weights are taken where a sum's digits become fewer by this factor: of those that are left
+fewer can be shared."""
 
 CANDIDATES = 6
 """Pairs that are looked at in each step, the most frequent ones."""
@@ -116,6 +122,8 @@ class _Sharing:
     def __init__(self, weights: np.ndarray, a_width: int):
         sums, inputs = weights.shape
         self.a_width, self.inputs = a_width, inputs
+        self.moved = _moves(weights, a_width)
+        weights = weights + self.moved[:, None]
         digits = signed_digits(weights.T)
         self.distances = digits.shape[2]
         self.digits = digits.astype(np.int8)
@@ -232,6 +240,15 @@ class _Sharing:
         stages: list[Stage] = []
         nets = self.inputs * self.a_width
         counters: list = []
+        total: _Number | None = None
+        if self.moved.any():
+            # The sum of all inputs: made beside the shared parts.
+            columns, offset = _heap([(number, 0, False) for number in numbers[:self.inputs]])
+            high = sum(self.highs[:self.inputs])
+            of_all = compress(columns, high.bit_length(), nets)
+            nets = of_all.nets
+            counters += of_all.counters
+            total = _Number(of_all.output, high, offset, 0)
         for level in range(1, max(self.levels) + 1):
             made = []
             for k, part in enumerate(self.parts):
@@ -246,10 +263,14 @@ class _Sharing:
                 made.append(done)
             stages += _side_by_side(made)
             counters += [c for done in made for c in done.counters]
+        if total:
+            stages = _side_by_side([Compression(tuple(stages), (), (), nets), of_all])
         made, offsets, output = [], [], []
         for s, width in enumerate(widths):
             members = [(numbers[n], int(k), bool(self.digits[n, s, k] < 0))
                        for n, k in np.argwhere(self.digits[:, s]).tolist()]
+            if total and self.moved[s]:
+                members.append((total, 0, bool(self.moved[s] > 0)))
             columns, offset = _heap(members)
             high = sum(_reached(number.high, off) << distance for number, distance, off in members)
             if constants is None:
@@ -272,6 +293,21 @@ class _Sharing:
             Compression(tuple(stages), tuple(net for bits in output for net in bits),
                         tuple(counters), nets),
             tuple(map(len, output)), tuple(offsets))
+
+
+def _moves(weights: np.ndarray, a_width: int) -> np.ndarray:
+    """(sums,) -1, 0 or 1: what is added to each weight of a sum to be taken off with the sum of
+    all inputs."""
+    inputs = weights.shape[1]
+    high = inputs * ((1 << a_width) - 1)
+    bits = [np.count_nonzero(signed_digits(weights + move), axis=(1, 2)) * a_width
+            + (high.bit_length() if move else 0) for move in (0, 1, -1)]
+    best = np.argmin(bits, axis=0)
+    fewest = np.min(bits, axis=0)
+    moves = np.array([0, 1, -1])[best] * (fewest < MOVED_SHARE * bits[0])
+    # The sum of all inputs has its price too.
+    saved = (bits[0] - fewest)[moves != 0].sum()
+    return moves if saved > inputs * a_width else np.zeros_like(moves)
 
 
 def _reached(high: int, off: bool) -> int:

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 
 from .bit_heap import IDENTITY, LUT_INPUTS, ONE, Compression, Lut, Stage, Term
 
-__all__ = ["pack", "tabulate"]
+__all__ = ["CHOICE", "multiplexer", "pack", "tabulate"]
+
+CHOICE = 0b11001010
+"""Index: first, second, choice; the second where the choice is 1."""
 
 
 def tabulate(functions: Sequence[Term], nets: int) -> Compression:
@@ -41,6 +44,14 @@ def pack(functions: Sequence[Term], nets: int
     output = tuple(made[f] if f in made else f.nets[0] if f.nets else ONE if f.table else None
                    for f in reduced)
     return luts, output, nets
+
+
+def multiplexer(width: int) -> Compression:
+    """Hardware, without registers, of ``width`` choices between two bits, two in a LUT. Nets: what
+    chooses, the first word (chosen by 0), the second."""
+    luts, output, nets = pack([Term((1 + n, 1 + width + n, 0), CHOICE) for n in range(width)],
+                              1 + 2 * width)
+    return Compression((Stage([luts]),), output, (), nets)
 
 
 def _reduced(function: Term) -> Term:

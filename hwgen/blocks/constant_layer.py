@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith.bit_heap import Compression, Term
 from ..arith.compressor import Compressor
 from ..arith.constant_sums import ConstantSums, constant_sums, signed_digits
-from ..arith.truth_tables import tabulate
+from ..arith.truth_tables import multiplexer, tabulate
 from ..ops import Bias, Op, Threshold
 from ..resources import Resources
 from ..streams import TensorStream
@@ -22,7 +22,7 @@ from .elementwise import ActivationPipeline, activation_units
 from .parts import counter
 from .primitives import delay
 
-__all__ = ["ConstantLayer", "ConstantLayerConfig"]
+__all__ = ["ConstantLayer", "ConstantLayerConfig", "ConstantNeurons"]
 
 TABLE_BITS = 6
 """Most bits that a neuron reads to be a look-up table: those of a LUT6."""
@@ -36,7 +36,7 @@ class ConstantLayerConfig(Block):
     """Dot products of a whole input vector with constant weights, bias and activation.
 
     A beat brings all inputs and is held for ``hold`` clocks. In each of these all neurons take
-    some bits of every input, the highest first; their results leave ``neurons / hold`` in a clock.
+    some bits of every input, the lowest first; their results leave ``neurons / hold`` in a clock.
     So a layer that has ``hold`` clocks for a vector needs neither a memory for its weights nor
     gates for its products: weights are the wiring of adders, and those that several neurons
     have in common are there once. If no neuron reads more than six bits, they and their
@@ -189,6 +189,14 @@ class ConstantLayerConfig(Block):
         whole = (self._turns * ((1 << max(self.sums.widths)) - 1)).bit_length()
         return whole if self._absorbs else min(whole, self.accumulator.width)
 
+    def _joined_width(self, n: int) -> int:
+        """Bits of what the sums of neuron n come to, those that later turns don't change left
+        out."""
+        high = 0
+        for _ in range(self.hold):
+            high = (1 << self.sums.widths[n]) - 1 + (high >> self.digit)
+        return min(high.bit_length(), self._width)
+
     @property
     def codes(self) -> TensorStream:
         """Stream of the sums of codes, times ``a_step``; of the accumulators, if they are
@@ -262,7 +270,8 @@ class ConstantLayerConfig(Block):
         if self.hold > 1:
             chosen = inputs * self.digit
             leaving = self.neurons * width - self.pe * width
-            parts += Resources(lut=chosen * -(-self.hold // 4) + self.neurons * width + leaving,
+            joined = self.neurons * (width - self.digit * (self.hold - 1))
+            parts += Resources(lut=chosen * -(-self.hold // 4) + joined + leaving / 2,
                                ff=chosen + 2 * self.neurons * width)
         kind = TensorStream(self.accumulator, self.output.shape, self.pe)
         activations = self.activations
@@ -295,8 +304,8 @@ class ConstantLayer(wiring.Component):
     """Hardware of :class:`ConstantLayerConfig`.
 
     A vector is held while its bits take turns; those of a turn go through the adders, and what
-    they give joins the neurons' sums, shifted by the bits of a turn before. When the last ones
-    are in, the sums move over and leave, some in each clock, through the activations. A vector
+    they give joins the neurons' sums, whose lowest bits are settled with each turn. When the last
+    ones are in, the sums move over and leave, some in each clock, through the activations. A vector
     begins only when the output FIFO has places for all of its beats; without that FIFO it is not
     held either.
 
@@ -333,23 +342,9 @@ class ConstantLayer(wiring.Component):
         else:
             m.d.comb += [self.i.ready.eq(1), *taken]
 
-        bits = self._bits(m, held, turn)
-        m.submodules.adders = adders = Compressor(cfg.compression, len(bits), 0)
-        m.d.comb += adders.shared.eq(bits)
-        if cfg.tables:
-            m.d.comb += pipeline.x.eq(adders.o)
-            return m
-        sums, place = [], 0
-        for width in cfg.sums.widths:
-            sums.append(adders.o[place:place + width])
-            place += width
-        if cfg.hold > 1:
-            sums = self._collect(m, sums, turn, issue)
-        shift = cfg._a[0] - 1
-        low = cfg._fixed & 1 if cfg._complete else np.zeros(cfg.neurons, np.int64)
-        m.d.comb += pipeline.x.eq(Cat(
-            Cat(Const(int(low[n]), shift), total, Const(0, cfg.codes.dtype.width)
-                )[:cfg.codes.dtype.width] for n, total in enumerate(sums)))
+        m.submodules.sums = sums = ConstantNeurons(cfg)
+        m.d.comb += [sums.x.eq(held), sums.turn.eq(turn), sums.whole.eq(issue & turn_end),
+                     pipeline.x.eq(sums.y)]
         return m
 
     def _unsigned(self, codes: Value) -> Value:
@@ -360,36 +355,86 @@ class ConstantLayer(wiring.Component):
         return codes ^ sum(1 << (n * kind.width + kind.width - 1)
                            for n in range(self.config.input.lanes))
 
-    def _bits(self, m, held: Signal, turn: Value) -> Value:
+
+class ConstantNeurons(wiring.Component):
+    """The sums of :class:`ConstantLayer`, or its tables, without handshake.
+
+    Members
+    -------
+    x : :py:`In(config.input.data_width)`
+        Unsigned codes of a vector, for its ``hold`` clocks.
+    turn : :py:`In(range(hold))`
+        Which of these clocks it is.
+    whole : :py:`In(1)`
+        It is the last one.
+    y : :py:`Out(config.codes.data_width)`
+        ``pe`` sums, or activations of tables; the first ones ``config.late`` clocks after ``x``.
+    """
+
+    def __init__(self, config: ConstantLayerConfig):
+        self.config = config
+        super().__init__({"x": In(config.input.data_width), "turn": In(range(config.hold)),
+                          "whole": In(1), "y": Out(config.codes.data_width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        bits = self._bits(m)
+        m.submodules.adders = adders = Compressor(cfg.compression, len(bits), 0)
+        m.d.comb += adders.shared.eq(bits)
+        if cfg.tables:
+            m.d.comb += self.y.eq(adders.o)
+            return m
+        sums, place = [], 0
+        for width in cfg.sums.widths:
+            sums.append(adders.o[place:place + width])
+            place += width
+        if cfg.hold > 1:
+            sums = self._collect(m, sums)
+        shift = cfg._a[0] - 1
+        low = cfg._fixed & 1 if cfg._complete else np.zeros(cfg.neurons, np.int64)
+        m.d.comb += self.y.eq(Cat(
+            Cat(Const(int(low[n]), shift), total, Const(0, cfg.codes.dtype.width)
+                )[:cfg.codes.dtype.width] for n, total in enumerate(sums)))
+        return m
+
+    def _bits(self, m) -> Value:
         """The bits of a turn, of each input; registered where there are several turns."""
         cfg = self.config
         if cfg.hold == 1:
-            return held
+            return self.x
         width, digit = cfg.input.dtype.width, cfg.digit
         turns = []
-        for n in reversed(range(cfg.hold)):  # the highest first
-            lanes = [held[k * width:(k + 1) * width] for k in range(cfg.input.lanes)]
+        for n in range(cfg.hold):
+            lanes = [self.x[k * width:(k + 1) * width] for k in range(cfg.input.lanes)]
             turns.append(Cat(Cat(lane[n * digit:(n + 1) * digit],
                                  Const(0, digit))[:digit] for lane in lanes))
         bits = Signal(cfg.input.lanes * digit, reset_less=True)
-        m.d.sync += bits.eq(Array(turns)[turn])
+        m.d.sync += bits.eq(Array(turns)[self.turn])
         return bits
 
-    def _collect(self, m, sums: list[Value], turn: Value, issue: Value) -> list[Value]:
+    def _collect(self, m, sums: list[Value]) -> list[Value]:
         """Sums over a vector's turns; those of ``pe`` neurons in each clock."""
         cfg = self.config
         clocks = 1 + cfg.sums.compression.latency
-        first = delay(m, turn == 0, clocks, "first")
-        whole = delay(m, issue & (turn == cfg.hold - 1), clocks, "whole")
-        width = cfg._width
+        begins = delay(m, self.turn == 0, clocks - 1, "begins")  # with the next clock
+        whole = delay(m, self.whole, clocks, "whole")
+        width, digit = cfg._width, cfg.digit
         joined = []
         for n, total in enumerate(sums):
-            before = Signal(width, name=f"sum_{n}", reset_less=True)
-            value = Signal(width, name=f"joined_{n}")
-            m.d.comb += value.eq(total + Mux(first, 0, before << cfg.digit))
-            m.d.sync += before.eq(value)
-            joined.append(value)
-        leaving = Signal(cfg.neurons * width, reset_less=True)
+            value = Signal(cfg._joined_width(n), name=f"joined_{n}")
+            before = Signal.like(value, name=f"sum_{n}", reset_less=True)
+            settled = Signal(digit * (cfg.hold - 2), name=f"settled_{n}", reset_less=True)
+            m.d.comb += value.eq(total + before[digit:])
+            m.d.sync += [before.eq(Mux(begins, 0, value)), settled.eq(Cat(settled, Cat(before, Const(0, digit))
+                                                          [:digit])[digit:])]
+            low = Cat(settled, Cat(before, Const(0, digit))[:digit])
+            joined.append(Cat(low, value, Const(0, width))[:width])
         group = cfg.pe * width
-        m.d.sync += leaving.eq(Mux(whole, Cat(joined), leaving >> group))
+        stay = (cfg.neurons - cfg.pe) * width
+        leaving = Signal(cfg.neurons * width, reset_less=True)
+        m.submodules.leaving = choice = Compressor(multiplexer(stay), 1 + 2 * stay, 0)
+        m.d.comb += choice.shared.eq(Cat(whole, leaving[group:], Cat(joined)[:stay]))
+        # The last ones need no choice: what is behind them does not matter.
+        m.d.sync += leaving.eq(Cat(choice.o, Cat(joined)[stay:]))
         return [leaving[n * width:(n + 1) * width] for n in range(cfg.pe)]
