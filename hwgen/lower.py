@@ -10,6 +10,7 @@ import numpy as np
 
 from .arith.compressor import ARITHMETIC_MODULES
 from .arith.dsp import MAC, plan_slices
+from .arith.trits import packed_width
 from .blocks.activation import activation_ops
 from .blocks.add import AddConfig
 from .blocks.argmax import ArgMaxConfig
@@ -23,7 +24,7 @@ from .blocks.gate import GateConfig, opened
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
-from .blocks.primitives import ROM
+from .blocks.primitives import ROM, rom_bram36
 from .blocks.reorder import ReorderConfig
 from .blocks.select import SelectConfig
 from .blocks.spread import SpreadConfig
@@ -53,7 +54,7 @@ from .ops import (
 )
 from .resources import Resources
 from .streams import TensorStream
-from .types import NumType
+from .types import TERNARY, NumType
 
 __all__ = ["Folding", "Option", "Plan", "build_hardware", "divisors", "plan_layers", "unique_name",
            "window_order"]
@@ -317,6 +318,9 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                         styles.append("logic")
                     if depth >= 16:
                         styles.append("block")
+                        if op.weight_type == TERNARY and rom_bram36(
+                                packed_width(width // 2), depth) < rom_bram36(width, depth):
+                            styles.append("packed")
                     hold = neurons // pe
                     if stream.lanes == stream.channels and op.weights.size <= CONSTANT_WEIGHTS \
                             and hold <= max(1, tensor.dtype.width):

@@ -153,7 +153,19 @@ def test_many_weights_are_not_offered_as_logic():
     graph = GraphBuilder((512,), BIPOLAR).add("a", conv((1, 1), 512, 256)).build()
     styles = {o.folding["weights"] for o in plan_layers(graph)[0].options("xc7")
               if o.folding["pe"] * o.folding["simd"] < 512 * 256}
-    assert styles == {"block"}
+    assert styles == {"block", "packed"}
+
+
+def test_ternary_weights_are_offered_packed_where_that_saves_block_ram():
+    def styles(kind, inputs, neurons):
+        graph = GraphBuilder((inputs,), uint_type(2)).add(
+            "a", conv((1, 1), inputs, neurons, kind)).build()
+        return {(o.folding["simd"], o.folding["weights"])
+                for o in plan_layers(graph)[0].options("xc7") if o.folding["pe"] == 1}
+
+    assert {(40, "block"), (40, "packed")} <= styles(TERNARY, 400, 100)  # 80 or 64 bits
+    assert (4, "packed") not in styles(TERNARY, 16, 16)  # half a block RAM either way
+    assert not any(style == "packed" for _, style in styles(BIPOLAR, 400, 100))
 
 
 @pytest.mark.parametrize("op, channels, lanes", [

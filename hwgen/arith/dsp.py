@@ -129,8 +129,8 @@ def plan_slices(lanes: int, outputs: int, a_width: int, weight_type: NumType,
     """The way with most products in a slice; None if slices can't make these.
 
     ``extremes`` are the smallest and the largest weight that there is: without the lowest of its
-    type, two products of 8 bits each fit twice. ``steps`` above 1: the slices accumulate over so many clocks, one product each, and whole sums
-    must fit their fields.
+    type, two products of 8 bits each fit twice. ``steps`` above 1: the slices accumulate over so
+    many clocks, one product each, and whole sums must fit their fields.
     """
     if weight_type.bipolar or weight_type == TERNARY or a_width >= ACTIVATION_PORT:
         return None
@@ -151,7 +151,7 @@ def plan_slices(lanes: int, outputs: int, a_width: int, weight_type: NumType,
 def _fits(low: int, high: int, fields: int, spacing: int) -> bool:
     """Whether weights so far apart fit the port."""
     ones = sum(1 << n * spacing for n in range(fields))
-    return -(1 << WEIGHT_PORT - 1) <= low * ones and high * ones < 1 << WEIGHT_PORT - 1
+    return low * ones >= -(1 << WEIGHT_PORT - 1) and high * ones < 1 << WEIGHT_PORT - 1
 
 
 class DspDotProduct(wiring.Component):

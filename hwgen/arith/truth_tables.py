@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .bit_heap import IDENTITY, LUT_INPUTS, ONE, Compression, Lut, Stage, Term
+from .bit_heap import LUT_INPUTS, ONE, Compression, Lut, Stage, Term
 
 __all__ = ["CHOICE", "multiplexer", "pack", "tabulate"]
 

@@ -426,9 +426,8 @@ class ConstantNeurons(wiring.Component):
             before = Signal.like(value, name=f"sum_{n}", reset_less=True)
             settled = Signal(digit * (cfg.hold - 2), name=f"settled_{n}", reset_less=True)
             m.d.comb += value.eq(total + before[digit:])
-            m.d.sync += [before.eq(Mux(begins, 0, value)), settled.eq(Cat(settled, Cat(before, Const(0, digit))
-                                                          [:digit])[digit:])]
             low = Cat(settled, Cat(before, Const(0, digit))[:digit])
+            m.d.sync += [before.eq(Mux(begins, 0, value)), settled.eq(low[digit:])]
             joined.append(Cat(low, value, Const(0, width))[:width])
         group = cfg.pe * width
         stay = (cfg.neurons - cfg.pe) * width

@@ -9,18 +9,29 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.compressor import Compressor
 from ..arith.dot_product import DotProduct, product_offsets
 from ..arith.dsp import DspDotProduct, DspPlan, plan_slices
+from ..arith.trits import FIVE_BITS, pack_trits, packed_width, unpacker
 from ..ops import Bias, Op, Threshold
 from ..resources import Resources
 from ..streams import TensorStream
-from ..types import NumType, uint_type
+from ..types import TERNARY, NumType, uint_type
 from .activation import Activation
 from .block import Block, Schedule, as_soon_as_possible
 from .elementwise import activation_units
 from .fifo import fifo_resources
 from .parts import counter
-from .primitives import DelayLine, Rom, StreamFifo, delay, ram_bram36, rom_luts, rom_tiling
+from .primitives import (
+    DelayLine,
+    Rom,
+    StreamFifo,
+    delay,
+    ram_bram36,
+    rom_bram36,
+    rom_luts,
+    rom_tiling,
+)
 
 __all__ = ["NeuronLayer", "NeuronLayerConfig"]
 
@@ -54,7 +65,8 @@ class NeuronLayerConfig(Block):
         Groups at work at once, their inputs side by side in each beat; more than 1 needs ``pe`` =
         neurons.
     style
-        Where the weights are: ``logic`` (LUTs) or ``block`` (block RAM).
+        Where the weights are: ``logic`` (LUTs), ``block`` (block RAM) or, of TERNARY weights,
+        ``packed`` (block RAM, five in eight bits).
     multiplier
         What makes the products: ``lut`` or ``dsp`` (slices).
     fifo_depth
@@ -91,8 +103,11 @@ class NeuronLayerConfig(Block):
         if self.group_parallel > 1 and self.pe != neurons:
             raise ValueError(f"group_parallel ({self.group_parallel}) above 1 needs all neurons of "
                              f"a group at once: pe = {neurons}, not {self.pe}")
-        if self.style not in ("logic", "block"):
-            raise ValueError(f"style must be 'logic' or 'block', not {self.style!r}")
+        if self.style not in ("logic", "block", "packed"):
+            raise ValueError(f"style must be 'logic', 'block' or 'packed', not {self.style!r}")
+        if self.style == "packed" and self.weight_type != TERNARY:
+            raise ValueError(f"style 'packed' is for TERNARY weights, not "
+                             f"{self.weight_type.name}; choose 'block'")
         if self.multiplier not in ("lut", "dsp"):
             raise ValueError(f"multiplier must be 'lut' or 'dsp', not {self.multiplier!r}")
         if self.multiplier == "dsp" and self.slices is None:
@@ -221,9 +236,30 @@ class NeuronLayerConfig(Block):
         return self.bias + (low * weights - step * self._offsets).sum(axis=1).reshape(-1)
 
     @property
+    def _word(self) -> int:
+        """Weights that are read in a clock."""
+        return self.group_parallel * self.pe * self.simd
+
+    @property
+    def _rom_width(self) -> int:
+        """Bits of a word of weight memory."""
+        return packed_width(self._word) if self.style == "packed" \
+            else self._word * self.weight_type.width
+
+    @property
     def _rom_latency(self) -> int:
-        width = self.group_parallel * self.pe * self.simd * self.weight_type.width
-        return Rom.latency_of(self.style, width, self.depth)
+        """Clocks of the memory, and of what unpacks its words."""
+        if self.style == "packed":
+            return Rom.latency_of("block", self._rom_width, self.depth) + 1
+        return Rom.latency_of(self.style, self._rom_width, self.depth)
+
+    def rom(self) -> Rom:
+        """The weight memory."""
+        codes = self.weight_codes()
+        if self.style == "packed":
+            return Rom(pack_trits(TERNARY.decode(codes)), FIVE_BITS, "block", "weights",
+                       self._rom_width)
+        return Rom(codes, self.weight_type.width, self.style, "weights")
 
     def _latencies(self) -> tuple[int, int]:
         """Clocks of weight memory and dot product; of slices that accumulate, to their last
@@ -278,7 +314,7 @@ class NeuronLayerConfig(Block):
 
     def estimate(self, family):
         outputs = self.group_parallel * self.pe
-        acc, width = self._sum_type.width, outputs * self.simd * self.weight_type.width
+        acc, width = self._sum_type.width, self._rom_width
         lanes, *kind = self._dot
         if self.slices:
             parts = Resources()
@@ -303,9 +339,11 @@ class NeuronLayerConfig(Block):
             unlike = min(width, 1 << self.depth)
             parts += Resources(lut=unlike * rom_luts(self.depth), ff=unlike)
         elif self.depth > 1:
-            columns, rows, w, d = rom_tiling(width, self.depth)
-            parts += Resources(bram36=columns * rows * (0.5 if w * d <= 18432 else 1.0))
-            levels = self._rom_latency - 2
+            rows = rom_tiling(width, self.depth)[1]
+            parts += Resources(bram36=rom_bram36(width, self.depth))
+            levels = Rom.latency_of("block", width, self.depth) - 2
+            if self.style == "packed":
+                parts += unpacker(self._word).resources
             parts += Resources(lut=width * (rows - 1) / 3, ff=width * rows + levels * width)
         starts = self.rounds * self.hold
         if starts > 1 and not self._from_zero:
@@ -372,9 +410,13 @@ class NeuronLayer(wiring.Component):
 
         # Weights.
         address, _ = counter(m, cfg.depth, issue, "address")
-        codes = cfg.weight_codes()
-        m.submodules.weights = rom = Rom(codes, cfg.weight_type.width, cfg.style, "weights")
+        m.submodules.weights = rom = cfg.rom()
         m.d.comb += rom.addr.eq(address)
+        weights: Value = rom.data
+        if cfg.style == "packed":
+            m.submodules.unpacker = unpacked = Compressor(unpacker(cfg._word), rom.width, 0)
+            m.d.comb += unpacked.shared.eq(rom.data)
+            weights = unpacked.o
 
         # Products and tree.
         activations = delay(m, held, rom_clocks, "activations")
@@ -394,7 +436,7 @@ class NeuronLayer(wiring.Component):
                 dot = DotProduct(lanes, cfg.pe, *kind)
             m.submodules[f"products_{g}" if cfg.group_parallel > 1 else "products"] = dot
             m.d.comb += [dot.a.eq(activations.word_select(g, group_bits)),
-                         dot.w.eq(rom.data.word_select(g, weight_bits))]
+                         dot.w.eq(weights.word_select(g, weight_bits))]
             sums += [dot.o.word_select(p, dot.width) << cfg._a[0] - 1 for p in range(cfg.pe)]
 
         # Partial sums circulate; a sum starts from its bias.

@@ -8,7 +8,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["DelayLine", "Export", "ROM", "Rom", "StreamFifo", "delay", "following", "increment",
-           "memory_style", "ram_bram36", "rom_luts", "rom_tiling"]
+           "memory_style", "ram_bram36", "rom_bram36", "rom_luts", "rom_tiling"]
 
 ROM = "hwgen_rom"
 """Verilog file, and module, of an exported block RAM of constants."""
@@ -241,6 +241,12 @@ def rom_tiling(width: int, depth: int) -> tuple[int, int, int, int]:
     return best[1]
 
 
+def rom_bram36(width: int, depth: int) -> float:
+    """Block RAMs of 36 Kb (in halves) of a memory of constants."""
+    columns, rows, w, d = rom_tiling(width, depth)
+    return columns * rows * (0.5 if w * d <= 18432 else 1.0)
+
+
 class Rom(wiring.Component):
     """Read-only memory with a registered output; data follow the address ``latency`` clocks later.
 
@@ -254,6 +260,8 @@ class Rom(wiring.Component):
         ``logic`` (LUTs), or ``block`` (tiles of block RAM, contents in .mem files when exported).
     name
         Names the memory files.
+    width
+        Bits of a word; all of its fields by default, or fewer where the last one is narrower.
 
     Members
     -------
@@ -261,10 +269,11 @@ class Rom(wiring.Component):
     data : :py:`Out(fields * field_width)`
     """
 
-    def __init__(self, codes: np.ndarray, field_width: int, style: str, name: str):
+    def __init__(self, codes: np.ndarray, field_width: int, style: str, name: str,
+                 width: int | None = None):
         self.codes = np.asarray(codes, dtype=np.int64)
         self.field_width, self.style, self.name = field_width, style, name
-        self.depth, self.width = len(self.codes), self.codes.shape[1] * field_width
+        self.depth, self.width = len(self.codes), width or self.codes.shape[1] * field_width
         super().__init__({"addr": In(range(self.depth)), "data": Out(self.width)})
 
     @staticmethod

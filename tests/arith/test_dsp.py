@@ -49,7 +49,8 @@ def test_extreme_sums_stay_within_their_fields_and_operands_within_their_ports(
         assert plan.width_of(length) <= plan.spacing
     assert plan.fields * plan.spacing <= RESULT
     low, high = (sum(w << k * plan.spacing for k in range(plan.fields)) for w in ends(kind))
-    assert -(1 << WEIGHT_PORT - 1) <= low and high < 1 << WEIGHT_PORT - 1
+    assert low >= -(1 << WEIGHT_PORT - 1)
+    assert high < 1 << WEIGHT_PORT - 1
 
 
 @pytest.mark.parametrize("kind", [BIPOLAR, TERNARY], ids=lambda t: t.name)
@@ -164,9 +165,10 @@ def compare(folder, first: int, accumulate: int, broken: str = "") -> bool:
     (folder / "pair.v").write_text(PAIR)
     (folder / "bench.cpp").write_text(BENCH)
     yosys.run(["read_verilog -sv +/xilinx/cells_sim.v", "read_verilog -sv primitive.v",
-               f"chparam -set FIRST {first} -set ACCUMULATE {accumulate} "
-               f"-set START 48'h123456789abc {MAC}", f"hierarchy -top {MAC}", "proc", "flatten",
-               "opt_clean", "rename -top made_of_primitives", "write_verilog -norename primitive.v"],
+               (f"chparam -set FIRST {first} -set ACCUMULATE {accumulate} "
+               f"-set START 48'h123456789abc {MAC}"), f"hierarchy -top {MAC}", "proc", "flatten",
+               "opt_clean", "rename -top made_of_primitives",
+               "write_verilog -norename primitive.v"],
               log=folder / "model.log", folder=folder)
     tool = find_verilator()
     subprocess.run(tool.command(

@@ -121,7 +121,8 @@ SIX = Threshold(np.arange(-6, 12).reshape(6, 3), [False, True, False, True, Fals
 ], ids=["levels", "requantize"])
 def test_neurons_of_at_most_six_bits_are_tables_and_exact(kind, reads, activations):
     layer = sparse_layer(kind, reads, activations)
-    assert layer.tables is not None and layer.units == ()
+    assert layer.tables is not None
+    assert layer.units == ()
     assert layer.tables.resources.lut <= 6 * activations[-1][1].width
     check(layer)
 

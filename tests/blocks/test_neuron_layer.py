@@ -158,7 +158,7 @@ def test_a_frame_takes_neurons_over_pe_clocks_per_input_beat():
     ({"group_parallel": 3}, r"^group_parallel \(3\) must divide the number of groups \(2\)$"),
     ({"group_parallel": 2}, (r"^group_parallel \(2\) above 1 needs all neurons of a group at once: "
                              r"pe = 4, not 2$")),
-    ({"style": "lutram"}, "^style must be 'logic' or 'block', not 'lutram'$"),
+    ({"style": "lutram"}, "^style must be 'logic', 'block' or 'packed', not 'lutram'$"),
     ({"fifo_depth": 1}, r"^fifo_depth \(1\) must be at least 2$"),
 ])
 def test_what_can_not_be_built_is_refused(change, text):
@@ -185,7 +185,8 @@ SLICE_WEIGHTS = [int_type(3), int_type(4), uint_type(4), int_type(8), uint_type(
 def test_slices_are_exact_for_every_pair_of_types(input_type, weight_type):
     conv = make_conv(weight_type, inputs=6, neurons=4)
     layer = make_layer(conv, input_type, simd=3, pe=4, multiplier="dsp")
-    assert layer.slices.slices >= 3 and not layer.accumulates
+    assert layer.slices.slices >= 3
+    assert not layer.accumulates
     check(layer, stalls=FULL_SPEED)
 
 
@@ -197,8 +198,8 @@ def test_slices_are_exact_in_every_folding(simd, pe, style):
     check(layer)
 
 
-@pytest.mark.parametrize("weight_type, inputs, fields", [(int_type(4), 4, 3), (int_type(4), 40, 2),
-                                                         (uint_type(7), 2, 2), (int_type(8), 40, 1)])
+@pytest.mark.parametrize("weight_type, inputs, fields", [
+    (int_type(4), 4, 3), (int_type(4), 40, 2), (uint_type(7), 2, 2), (int_type(8), 40, 1)])
 @pytest.mark.parametrize("levels", [False, True], ids=["sums", "levels"])
 def test_slices_add_the_steps_of_neurons_that_are_all_at_work(weight_type, inputs, fields, levels):
     conv = make_conv(weight_type, inputs=inputs, neurons=4)
@@ -206,7 +207,8 @@ def test_slices_add_the_steps_of_neurons_that_are_all_at_work(weight_type, input
     threshold = Threshold([[-90, 0, 70]], [False], uint_type(2))
     layer = make_layer(conv, kind, simd=1, pe=4, multiplier="dsp",
                        activations=((threshold, uint_type(2)),) if levels else ())
-    assert layer.accumulates and layer.slices.fields == fields
+    assert layer.accumulates
+    assert layer.slices.fields == fields
     check(layer)
 
 
@@ -222,3 +224,28 @@ def test_slices_refuse_what_they_cannot_multiply():
         make_layer(make_conv(TERNARY), uint_type(4), multiplier="dsp")
     with pytest.raises(ValueError, match=r"^multiplier must be 'lut' or 'dsp', not 'fpga'$"):
         make_layer(make_conv(int_type(4)), uint_type(4), multiplier="fpga")
+
+
+# Packed ternary weights.
+
+@pytest.mark.parametrize("simd, pe, group_parallel", [(1, 1, 1), (5, 1, 1), (3, 2, 1), (5, 4, 1),
+                                                      (15, 2, 1), (15, 4, 1), (5, 4, 2)])
+def test_packed_weights_are_exact_at_the_predicted_clocks(simd, pe, group_parallel):
+    groups = max(2, group_parallel) if group_parallel > 1 else 1
+    conv = make_conv(TERNARY, groups=groups, inputs=15, neurons=4)
+    check(make_layer(conv, int_type(3), simd, pe, group_parallel, style="packed"))
+
+
+def test_packed_weights_take_less_memory():
+    conv = make_conv(TERNARY, inputs=600, neurons=64)
+    block, packed = (make_layer(conv, uint_type(2), 30, 2, style=style)
+                     for style in ("block", "packed"))
+    bits = [layer.rom().width * layer.rom().depth for layer in (block, packed)]
+    assert bits[1] == bits[0] * 8 // 10
+    assert packed.estimate("xc7").bram36 < block.estimate("xc7").bram36
+
+
+def test_only_ternary_weights_are_packed():
+    with pytest.raises(ValueError, match=r"^style 'packed' is for TERNARY weights, not INT4; "
+                                         r"choose 'block'$"):
+        make_layer(make_conv(int_type(4)), uint_type(2), style="packed")

@@ -46,8 +46,10 @@ def test_one_gate_one_fifo_and_nothing_between():
     assert [node.name for node in hardware.nodes] == names
     assert [is_open(node.block) for node in hardware.nodes] == [False, *[True] * 4, False]
     gate, *_, fifo = hardware.nodes
-    assert isinstance(gate.block, GateConfig) and isinstance(fifo.block, FifoConfig)
-    assert gate.credit == fifo.name and gate.block.places == fifo.block.depth
+    assert isinstance(gate.block, GateConfig)
+    assert isinstance(fifo.block, FifoConfig)
+    assert gate.credit == fifo.name
+    assert gate.block.places == fifo.block.depth
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3)], ids=["vectors", "images"])
