@@ -1,12 +1,15 @@
-"""The larger of two numbers, in LUTs alone: comparators this short gain nothing from a carry
-chain, and two results of the same five bits share a LUT."""
+"""Comparisons in LUTs alone: ones this short gain nothing from a carry chain, two results of the
+same five bits share a LUT, and a constant needs no inputs."""
 
 from functools import lru_cache
+from math import ceil
 
-from .bit_heap import Compression, Lut, Stage, Term
+import numpy as np
+
+from .bit_heap import LUT_INPUTS, ONE, Compression, Lut, Stage, Term
 from .truth_tables import CHOICE, pack
 
-__all__ = ["larger_of"]
+__all__ = ["larger_of", "level_luts", "levels_reached"]
 
 
 @lru_cache(maxsize=256)
@@ -71,3 +74,66 @@ def _joined(digits: list[tuple[int | None, ...]]) -> list[Term]:
         larger |= greater << index
         equal |= same << index
     return [Term(inputs, larger), Term(inputs, equal)]
+
+
+def level_luts(width: int, group_width: int) -> int:
+    """LUTs, and LUT levels, of a comparison with a constant that depends on the group; more than
+    there are bits where the groups leave no room for a number's bits."""
+    first, others = LUT_INPUTS + 1 - group_width, LUT_INPUTS - group_width
+    if width <= first:
+        return 1
+    return 1 + ceil((width - first) / others) if others > 0 else width + 1
+
+
+def levels_reached(levels: np.ndarray, falls: np.ndarray, width: int, group_width: int
+                   ) -> Compression:
+    """Hardware that compares numbers with all of their levels, registered: latency 1 clock.
+
+    Parameters
+    ----------
+    levels
+        (lanes, groups, count): a number reaches those that it is no less than; ``2 ** width`` is
+        never reached.
+    falls
+        (lanes, groups): the results of these are inverted.
+    width
+        Bits of a number, unsigned; bit k of lane n is net ``n * width + k``, and the group's bits
+        follow behind the lanes.
+    group_width
+        Bits of the group.
+
+    The output has ``count`` bits for each lane.
+    """
+    lanes, groups, count = levels.shape
+    nets = lanes * width + group_width
+    group = range(lanes * width, nets)
+    carries: list[int | None] = [ONE] * (lanes * count)
+    stages: list[list[Lut]] = []
+    low = 0
+    while low < width:
+        size = min(width - low, LUT_INPUTS - group_width + (low == 0))
+        top = low + size == width
+        functions = []
+        for n in range(lanes * count):
+            lane, k = divmod(n, count)
+            carry = carries[n]
+            bits = tuple(lane * width + bit for bit in range(low, low + size))
+            inputs = (*bits, *group, *([carry] if carry is not None and carry != ONE else []))
+            table = 0
+            for index in range(1 << len(inputs)):
+                value, g = index & (1 << size) - 1, index >> size & (1 << group_width) - 1
+                before = bool(index >> size + group_width) if len(inputs) > size + group_width \
+                    else carry == ONE
+                level = int(levels[lane, min(g, groups - 1), k])
+                part = level >> low & (1 << size) - 1
+                there = value > part or (value == part and before)
+                if top:
+                    there = (there and level < 1 << width) != bool(falls[lane, min(g, groups - 1)])
+                table |= there << index
+            functions.append(Term(inputs, table))
+        luts, found, nets = pack(functions, nets)
+        if luts:
+            stages.append(luts)
+        carries, low = list(found), low + size
+    live = list(dict.fromkeys(net for net in carries if net is not None and net != ONE))
+    return Compression((Stage(stages, [], live),), tuple(carries), (), nets)

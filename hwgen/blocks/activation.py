@@ -13,6 +13,18 @@ from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.bit_heap import (
+    LEVELS,
+    LUT_INPUTS,
+    ONE,
+    Compression,
+    Lut,
+    Stage,
+    Term,
+)
+from ..arith.comparison import level_luts, levels_reached
+from ..arith.compressor import Compressor
+from ..arith.truth_tables import pack, tabulate
 from ..ops import DOUBLING_SHIFT, Bias, Clip, Op, Requantize, Table, Threshold
 from ..resources import Resources
 from ..types import NumType, smallest_type
@@ -22,6 +34,7 @@ __all__ = ["Activation", "activation_ops", "signed_digits"]
 
 LOGIC_TABLE_BITS = 1 << 13  # a table of more bits goes into block RAM
 MOST_DIGITS = 3  # of a constant factor that shifted sums multiply with
+MOST_PARALLEL = 7  # levels that x is compared with at once
 
 activation_ops = (Bias, Clip, Requantize, Table, Threshold)
 
@@ -82,7 +95,8 @@ class Activation:
 
 @dataclass(frozen=True, eq=False)
 class ThresholdActivation(Activation):
-    """Levels reached, by binary search: one comparator per result bit and lane."""
+    """Levels reached. Whatever is smallest of: a table of x; all levels compared with at once; a
+    binary search with one comparator per result bit and lane."""
 
     op: Threshold
 
@@ -121,19 +135,58 @@ class ThresholdActivation(Activation):
         """For each result bit, whether its constants need a clock of their own."""
         return [self.group_width + stage > 6 for stage in range(self.bits)]
 
+    @cached_property
+    def form(self) -> str:
+        """``table``, ``parallel`` or ``search``."""
+        if self.in_type.width + self.group_width <= LUT_INPUTS + 1:
+            return "table"
+        comparison = level_luts(self.in_type.width, self.group_width)
+        parallel = self.lanes * (self.count * comparison + self._code_luts)
+        # A search takes a register of x more for each bit.
+        return "parallel" if self.count <= MOST_PARALLEL and comparison <= LEVELS \
+            and parallel <= 1.25 * self._searched.lut else "search"
+
     @property
     def latency(self):
-        return self.bits + sum(self.two_clocks) + 1
+        if self.form == "search":
+            return self.bits + sum(self.two_clocks) + 1
+        return 1 if self.form == "table" else 2
 
     def create(self):
-        return ThresholdUnit(self)
+        return {"table": ThresholdTable, "parallel": ParallelThreshold,
+                "search": ThresholdUnit}[self.form](self)
+
+    @property
+    def _code_luts(self) -> int:
+        """LUTs of a lane from the levels reached to the result's code."""
+        out = self.out_type.width
+        if self.count > LUT_INPUTS + 1:
+            return self.bits + ceil(out / 2)
+        return ceil(out / 2) if self.count <= LUT_INPUTS else out
+
+    @property
+    def _searched(self) -> Resources:
+        """A binary search."""
+        width, out = self.compare.width, self.out_type.width
+        lut = 0.0
+        for stage in range(self.bits):
+            index = self.group_width + stage
+            constants = 0.5 if 1 < index <= LUT_INPUTS else ceil((1 << index) / 64)
+            alone = self.group_width > 0 and index > 1
+            lut += width * (0.2 if index == 0 else 0.5 + constants if alone else 0.6)
+        return Resources(lut=self.lanes * (lut + out),
+                         ff=self.lanes * (width * (self.bits - 1) + 2 * self.bits + out))
 
     def estimate(self):
-        width, out = self.compare.width, self.out_type.width
-        constants = sum(width * ceil((self.groups << stage) / 64)
-                        for stage in range(self.bits) if self.group_width + stage > 1)
-        lut = self.lanes * (self.bits * ceil(width / 2) + constants + out)
-        return Resources(lut=lut, ff=self.lanes * (width * self.bits + self.bits + out))
+        out = self.out_type.width
+        if self.form == "table":
+            both = 2 if self.in_type.width + self.group_width <= LUT_INPUTS else 1
+            return Resources(lut=self.lanes * ceil(out / both), ff=self.lanes * out)
+        if self.form == "parallel":
+            comparison = level_luts(self.in_type.width, self.group_width)
+            return Resources(lut=self.lanes * (self.count * comparison + self._code_luts),
+                             ff=self.lanes * (self.count + out))
+        return self._searched
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,19 +457,118 @@ class ActivationUnit(wiring.Component):
         return word.as_signed() if kind.signed else word
 
 
-def _table(m, values: np.ndarray, index: Value, width: int) -> Value:
-    """``values[index]`` as ``width`` bits, combinational; a constant where all are equal."""
+def _table(m, values: np.ndarray, index: Value, width: int, *, alone: bool = True) -> Value:
+    """``values[index]`` as ``width`` bits, combinational; a constant where all are equal. Not
+    ``alone``: in the LUTs of what reads them."""
     values = np.asarray(values, dtype=np.int64) & ((1 << width) - 1)
     if (values == values[0]).all():
         return Const(int(values[0]), width)
     out = Signal(width)
     size = 1 << len(index)
     padded = np.concatenate([values, np.zeros(size - len(values), np.int64)])
+    if alone and 1 < len(index) <= LUT_INPUTS:  # two bits in a LUT
+        functions = [Term(tuple(range(len(index))), sum(
+            (v >> bit & 1) << n for n, v in enumerate(padded.tolist()))) for bit in range(width)]
+        luts, found, nets = pack(functions, len(index))
+        m.submodules += (table := Compressor(
+            Compression((Stage([luts]),), found, (), nets), len(index), 0))
+        m.d.comb += table.shared.eq(index)
+        return table.o
     m.d.comb += out.eq(Cat(
         Const(int(sum(int(v >> bit & 1) << n for n, v in enumerate(padded.tolist()))),
               size).bit_select(index, 1)
         for bit in range(width)))
     return out
+
+
+class ThresholdTable(ActivationUnit):
+    """Looks the results up, by the bits of x and of the group. Latency: 1 clock."""
+
+    config: ThresholdActivation
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        width, out = cfg.in_type.width, cfg.out_type
+        codes = np.arange(1 << width)
+        values = cfg.in_type.decode(codes)
+        values = np.where(cfg.in_type.contains(values), values, cfg.in_type.high)
+        results = out.encode(cfg.op.compute(np.repeat(values, cfg.channels).reshape(
+            1, 1, -1, cfg.channels)))[0, 0]
+        results = results.reshape(-1, cfg.groups, cfg.lanes)
+        groups = np.minimum(np.arange(1 << cfg.group_width), cfg.groups - 1)
+        functions = []
+        for n in range(cfg.lanes):
+            nets = (*range(n * width, (n + 1) * width),
+                    *range(cfg.lanes * width, cfg.lanes * width + cfg.group_width))
+            column = results[:, groups, n].T.reshape(-1).tolist()
+            functions += [Term(nets, sum((code >> bit & 1) << k for k, code in enumerate(column)))
+                          for bit in range(out.width)]
+        inputs = cfg.lanes * width + cfg.group_width
+        m.submodules.tables = tables = Compressor(tabulate(functions, inputs), inputs, 0)
+        m.d.comb += [tables.shared.eq(Cat(self.x, self.group[:cfg.group_width])),
+                     self.y.eq(tables.o)]
+        return m
+
+
+class ParallelThreshold(ActivationUnit):
+    """Compares x with all levels at once, and counts those that it reaches. Latency: 2 clocks."""
+
+    config: ThresholdActivation
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        width, count, out = cfg.in_type.width, cfg.count, cfg.out_type
+        # Offset binary; codes of BIPOLAR are in the order of their values.
+        low = cfg.in_type.low
+        levels = cfg.levels[:, :count] - low
+        if cfg.in_type.bipolar:
+            levels = (levels + 1) // 2
+        levels = levels.reshape(cfg.groups, cfg.lanes, count).swapaxes(0, 1)
+        falls = cfg.negate.reshape(cfg.groups, cfg.lanes).T
+        x = self.x
+        if cfg.in_type.signed:
+            x = x ^ sum(1 << n * width + width - 1 for n in range(cfg.lanes))
+        compared = levels_reached(levels, falls, width, cfg.group_width)
+        m.submodules.compared = compared_with = Compressor(
+            compared, cfg.lanes * width + cfg.group_width, 0)
+        m.d.comb += compared_with.shared.eq(Cat(x, self.group[:cfg.group_width]))
+
+        codes = out.encode(cfg.op.base + cfg.op.step * np.arange(count + 1)).tolist()
+        luts: list[list[Lut]] = [[], []]
+        output: list[int | None] = []
+        nets = cfg.lanes * count
+        for n in range(cfg.lanes):
+            reached: tuple[int | None, ...] = tuple(range(n * count, (n + 1) * count))
+            weights = [1] * count
+            if count > LUT_INPUTS + 1:  # six of them become a number first
+                six = tuple(net for net in reached[:6] if net is not None)
+                made, number, nets = pack([Term(six, _table_of(
+                    lambda i, k=k: i.bit_count() >> k & 1, 6)) for k in range(3)], nets)
+                luts[0] += made
+                reached, weights = (*number, *reached[6:]), [1, 2, 4, *weights[6:]]
+
+            def code(index: int, bit: int, weights=tuple(weights)) -> int:
+                number = sum(w * (index >> k & 1) for k, w in enumerate(weights))
+                return codes[min(number, count)] >> bit & 1
+
+            inputs = tuple(net for net in reached if net is not None)
+            made, found, nets = pack(
+                [Term(inputs, _table_of(lambda i, bit=bit: code(i, bit), len(inputs)))
+                 for bit in range(out.width)], nets)
+            luts[1] += made
+            output += found
+        live = list(dict.fromkeys(net for net in output if net is not None and net != ONE))
+        stage = Stage([level for level in luts if level], [], live)
+        m.submodules.codes = coded = Compressor(
+            Compression((stage,), tuple(output), (), nets), cfg.lanes * count, 0)
+        m.d.comb += [coded.shared.eq(compared_with.o), self.y.eq(coded.o)]
+        return m
+
+
+def _table_of(function, inputs: int) -> int:
+    return sum(function(index) << index for index in range(1 << inputs))
 
 
 class ThresholdUnit(ActivationUnit):
@@ -445,7 +597,8 @@ class ThresholdUnit(ActivationUnit):
                     padded = np.zeros((rows.shape[1], 1 << cfg.group_width), dtype=np.int64)
                     padded[:, :cfg.groups] = rows.T
                     constants = padded.reshape(-1)
-                level = _table(m, constants, index, width) if len(constants) > 1 else \
+                level = _table(m, constants, index, width, alone=cfg.group_width > 0) \
+                    if len(constants) > 1 else \
                     Const(int(constants[0]) & ((1 << width) - 1), width)
                 if cfg.compare.signed:
                     level = level.as_signed()

@@ -76,6 +76,41 @@ def test_threshold_gives_base_and_steps(out_type, base, step, count, negate):
     check_all_values(Threshold(levels, [negate], out_type, base, step), int_type(5), out_type)
 
 
+FORMS = {  # input type, output type, channels, lanes
+    "table": [(int_type(6), uint_type(2), 3, 3), (uint_type(4), uint_type(3), 12, 4),
+              (TERNARY, int_type(3), 8, 1), (BIPOLAR, BIPOLAR, 5, 1)],
+    "parallel": [(int_type(8), uint_type(2), 3, 3), (uint_type(9), uint_type(3), 2, 2),
+                 (int_type(9), uint_type(2), 12, 4), (int_type(7), BIPOLAR, 8, 2),
+                 (uint_type(8), int_type(3), 6, 2)],
+    "search": [(int_type(8), uint_type(4), 2, 2), (int_type(9), uint_type(2), 16, 1),
+               (uint_type(8), uint_type(3), 40, 4)]}
+
+
+@pytest.mark.parametrize("falls", ["none", "all", "some"])
+@pytest.mark.parametrize("form, in_type, out_type, channels, lanes", [
+    (form, *case) for form, cases in FORMS.items() for case in cases], ids=str)
+def test_every_form_of_threshold_is_exact_for_all_values(form, in_type, out_type, channels, lanes,
+                                                         falls):
+    rng = np.random.default_rng(channels)
+    count = 1 if out_type.bipolar else min((1 << out_type.width) - 1, 15)
+    levels = np.sort(rng.integers(in_type.low - 2, in_type.high + 3, (channels, count)), axis=1)
+    negate = {"none": np.zeros(channels, bool), "all": np.ones(channels, bool),
+              "some": np.arange(channels) % 3 == 1}[falls]
+    base, step = (-1, 2) if out_type.bipolar else (out_type.low, 1)
+    op = Threshold(np.where(negate[:, None], 1 - levels[:, ::-1], levels), negate, out_type, base,
+                   step)
+    assert Activation.of(op, in_type, out_type, channels, lanes).form == form
+    check_all_values(op, in_type, out_type, channels, lanes)
+
+
+@pytest.mark.parametrize("form, latency", [("table", 1), ("parallel", 2), ("search", 5)])
+def test_latency_of_each_form_of_threshold(form, latency):
+    in_type, out_type, channels, lanes = FORMS[form][0]
+    op = Threshold(np.arange((1 << out_type.width) - 1)[None], [False], out_type)
+    unit = Activation.of(op, in_type, out_type, channels, lanes)
+    assert (unit.form, unit.latency) == (form, latency)
+
+
 def test_threshold_of_more_groups_than_a_lut_selects():
     rng = np.random.default_rng(3)
     levels = np.sort(rng.integers(-40, 41, (67, 3)), axis=1)
