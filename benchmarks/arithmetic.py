@@ -11,8 +11,11 @@ its rows are left out.
 
 import argparse
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -31,13 +34,19 @@ from hwgen.arith.bit_heap import Term, compress
 from hwgen.arith.compressor import Compressor
 from hwgen.arith.constant_sums import constant_sums
 from hwgen.arith.dot_product import DotProduct
+from hwgen.arith.dsp import DspDotProduct, plan_slices
+from hwgen.arith.phased_product import PhasedPlan, PhasedProduct
 from hwgen.blocks.activation import Activation
 from hwgen.blocks.constant_layer import ConstantLayerConfig, ConstantNeurons
 from hwgen.blocks.primitives import Export
 from hwgen.blocks.window import WindowGeometry
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
+from hwgen.boards import load_board
+from hwgen.build import Target, build
+from hwgen.design import Design
 from hwgen.files import render_template
+from hwgen.model import load_model
 from hwgen.ops import Threshold
 from hwgen.streams import TensorStream
 from hwgen.tools import yosys
@@ -89,19 +98,27 @@ class Case:
 
 def measure(make: Maker) -> Measured:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        start = perf_counter()
-        files, top, clocks = make(folder)
-        seconds = perf_counter() - start
+        return made_in(Path(name), make)()
+
+
+def made_in(folder: Path, make: Maker) -> Callable[[], Measured]:
+    """Write the Verilog now; what synthesizes and counts it."""
+    start = perf_counter()
+    files, top, clocks = make(folder)
+    seconds = perf_counter() - start
+
+    def synthesize() -> Measured:
         mapped = folder / "mapped.json"
         # Checking its result takes abc9 longer than finding it.
         yosys.run([*(f"read_verilog -sv -defer {yosys.quoted(file)}" for file in files),
                    "scratchpad -set abc9.verify false", SYNTHESIS.format(top=top),
-                   f"write_json {yosys.quoted(mapped)}"], log=folder / "synth.log", folder=folder)
+                   f"write_json {yosys.quoted(mapped)}"], log=folder / "synth.log",
+                  folder=files[0].parent)
         design = json.loads(mapped.read_text())
-    used = netlist.count_resources(design, top, "xc7")
-    return Measured(round(used.lut), round(used.ff), round(used.dsp),
-                    lut_levels(design["modules"][top]["cells"]), clocks, seconds)
+        used = netlist.count_resources(design, top, "xc7")
+        return Measured(round(used.lut), round(used.ff), round(used.dsp),
+                        lut_levels(design["modules"][top]["cells"]), clocks, seconds)
+    return synthesize
 
 
 def lut_levels(cells: dict[str, Any]) -> int:
@@ -237,6 +254,29 @@ def dense(values: list[int], a_width: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.choice(values, (32, 64)), rng.choice(values, (10, 32))
 
 
+def slices(lanes: int, outputs: int, a_width: int, extremes: tuple[int, int]) -> Maker:
+    plan = plan_slices(lanes, outputs, a_width, smallest_type(*extremes), extremes)
+    assert plan is not None
+    return made(lambda: DspDotProduct(plan, 48), plan.latency(48))
+
+
+def phased(weights: np.ndarray, a_width: int) -> Maker:
+    plan = PhasedPlan(weights, a_width, 32)
+    return made(lambda: PhasedProduct(plan), plan.compression.latency)
+
+
+def built(description: Path, board: str) -> Maker:
+    """A whole design at the highest rate."""
+    def make(folder: Path):
+        target = load_board(board)
+        report = build(load_model(description),
+                       Target(target, target.clock_mhz, target.limits), folder / "build")
+        design = Design.load(folder / "build")
+        files = [folder / "build" / source for source in design.sources]
+        return files, design.top, report["latency_cycles"]
+    return make
+
+
 def hwgen_dense(values: list[int], a_width: int) -> Maker:
     def make(folder: Path):
         net = DenseNet(*dense(values, a_width), a_width)
@@ -271,6 +311,34 @@ def behavioural_products(lanes: int, a_width: int, kind: str) -> Maker:
     return verilog({"a": lanes * a_width, "w": weights}, width,
                    f"  wire {sign}[{width - 1}:0] total = " + " + ".join(
                        product(n) for n in range(lanes)) + ";\n  assign y = total;")
+
+
+def behavioural_multiplied(lanes: int, outputs: int, a_width: int, w_width: int) -> Maker:
+    high = a_width + w_width + lanes.bit_length()
+    sums = [" + ".join(f"$signed({{1'b0, a[{n * a_width} +: {a_width}]}}) * "
+                       f"$signed(w[{(p * lanes + n) * w_width} +: {w_width}])"
+                       for n in range(lanes)) for p in range(outputs)]
+    body = "\n".join(f"  wire signed [{high - 1}:0] y_{p} = {total};"
+                     for p, total in enumerate(sums))
+    joined = ", ".join(f"y_{p}" for p in reversed(range(outputs)))
+    return verilog({"a": lanes * a_width, "w": outputs * lanes * w_width}, outputs * high,
+                   f"{body}\n  assign y = {{{joined}}};")
+
+
+def behavioural_phases(weights: np.ndarray, a_width: int) -> Maker:
+    """One output; the weights of a phase are chosen from a table."""
+    phases, outputs, lanes = weights.shape
+    assert outputs == 1
+    high = a_width + int(abs(weights).max()).bit_length() + lanes.bit_length() + 1
+    lines = []
+    for n in range(lanes):
+        choice = "".join(f"phase == {p} ? {int(w)} : " for p, w in enumerate(weights[:, 0, n]))
+        lines.append(f"  wire signed [{high - 1}:0] w_{n} = {choice}0;")
+    total = " + ".join(f"$signed({{1'b0, a[{n * a_width} +: {a_width}]}}) * w_{n}"
+                       for n in range(lanes))
+    body = "\n".join(lines)
+    return verilog({"a": lanes * a_width, "phase": (phases - 1).bit_length()}, high,
+                   f"{body}\n  assign y = {total};")
 
 
 def behavioural_dense(values: list[int], a_width: int) -> Maker:
@@ -379,6 +447,22 @@ def cases() -> Iterator[Case]:
         yield Case(f"dense 64-32-10, {name}", {
             "hwgen": hwgen_dense(values, a_width), "Verilog": behavioural_dense(values, a_width),
             "da4ml": da4ml_dense(values, a_width)}, goal=goal)
+    yield Case("64 products 8 x 8 bit in DSP slices, 2 outputs", {
+        "hwgen": slices(32, 2, 8, (-127, 127)),
+        "Verilog": behavioural_multiplied(32, 2, 8, 8)}, 64)
+    yield Case("48 products 4 x 4 bit in DSP slices, 3 outputs", {
+        "hwgen": slices(16, 3, 4, (-8, 7)), "Verilog": behavioural_multiplied(16, 3, 4, 4)}, 48)
+    for count, name, values in ((2, "ternary", [-1, 0, 0, 1]), (4, "ternary", [-1, 0, 0, 1]),
+                                (4, "4-bit", list(range(-7, 8)))):
+        turns = np.random.default_rng(0).choice(values, (count, 1, 64))
+        yield Case(f"64 products 4 bit x {name}, {count} phases", {
+            "hwgen": phased(turns, 4), "Verilog": behavioural_phases(turns, 4)}, 64)
+    digits = Path(__file__).resolve().parents[1] / "examples" / "digits" / "tables.json"
+    with np.load(digits.with_name("tables_test.npz")) as split:
+        x = split["x"].reshape(len(split["x"]), 1, 1, -1)
+        right = load_model(digits).to_graph().run(x).reshape(-1) == split["labels"]
+    yield Case(f"UCI digits, a result per clock, {right.mean():.1%} of {len(right)} right", {
+        "hwgen": built(digits, "zybo-z7010")}, goal="TreeLUT: 582 LUT, 96.4 %")
     levels = np.sort(np.random.default_rng(0).integers(-2048, 2048, (32, 3)), axis=1)
     unit = Activation.of(Threshold(levels, [False] * 32, uint_type(2)), int_type(12), uint_type(2),
                          32, 4)
@@ -402,16 +486,20 @@ def main() -> None:
     given = parser.parse_args()
     table = Table("case", "by", *("LUT", "a product", "FF", "DSP", "levels", "clocks", "seconds"),
                   "to reach")
-    for case in cases():
-        if given.only not in case.name:
-            continue
-        for by, make in case.makers.items():
-            if by == "da4ml" and given.no_da4ml:
+    waiting: list[tuple[Case, str, Future[Measured]]] = []
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for n, case in enumerate(cases()):
+            if given.only not in case.name:
                 continue
-            try:
-                found = measure(make)
-            except ImportError:
-                continue
+            for by, make in case.makers.items():
+                folder = Path(name) / f"{n}_{by.replace(' ', '_')}"
+                folder.mkdir()
+                if by == "da4ml" and given.no_da4ml:
+                    continue
+                with suppress(ImportError):
+                    waiting.append((case, by, pool.submit(made_in(folder, make))))
+        for case, by, done in waiting:
+            found = done.result()
             each = f"{found.lut / case.products:.2f}" if case.products else ""
             table.add_row(case.name if by == "hwgen" else "", by, f"{found.lut:,}", each,
                           f"{found.ff:,}", f"{found.dsp}", f"{found.levels}",

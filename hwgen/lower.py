@@ -10,6 +10,7 @@ import numpy as np
 
 from .arith.compressor import ARITHMETIC_MODULES
 from .arith.dsp import MAC, plan_slices
+from .arith.phased_product import MOST_PHASES
 from .arith.trits import packed_width
 from .blocks.activation import activation_ops
 from .blocks.add import AddConfig
@@ -77,7 +78,7 @@ DSP_BITS = 8
 """Bits of a product from which DSP slices are offered for it; LUTs make smaller ones cheaply."""
 
 CONSTANT_WEIGHTS = 1 << 14
-"""Most weights of a layer that has them in its wiring."""
+"""Most weights other than 0 of a layer that has them in its wiring."""
 
 
 def divisors(n: int) -> list[int]:
@@ -295,6 +296,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
             yield folding, (("pad", pad), *behind)
         return
     per_group, neurons = op.weights.shape[2], op.weights.shape[3] // op.groups
+    nonzero = int(np.count_nonzero(op.weights))
     extremes = int(op.weights.min()), int(op.weights.max())
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
     # Options share their matrices: in a large layer each takes megabytes.
@@ -316,13 +318,15 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                     styles = []
                     if depth == 1 or width * depth <= LOGIC_ROM_BITS:
                         styles.append("logic")
+                    if 1 < depth <= MOST_PHASES and nonzero <= CONSTANT_WEIGHTS:
+                        styles.append("phases")
                     if depth >= 16:
                         styles.append("block")
                         if op.weight_type == TERNARY and rom_bram36(
                                 packed_width(width // 2), depth) < rom_bram36(width, depth):
                             styles.append("packed")
                     hold = neurons // pe
-                    if stream.lanes == stream.channels and op.weights.size <= CONSTANT_WEIGHTS \
+                    if stream.lanes == stream.channels and nonzero <= CONSTANT_WEIGHTS \
                             and hold <= max(1, tensor.dtype.width):
                         # One vector a beat: its weights can be wiring.
                         styles = ["constant", *(styles if hold > 1 else [])]
@@ -331,7 +335,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                     if tensor.dtype.width * op.weight_type.width >= DSP_BITS and plan_slices(
                             stream.lanes // gp, pe, tensor.dtype.width, op.weight_type,
                             extremes):
-                        makers += [("dsp", s) for s in styles if s != "constant"]
+                        makers += [("dsp", s) for s in styles if s not in ("constant", "phases")]
                     for multiplier, style in makers:
                         layer: NeuronLayerConfig | ConstantLayerConfig = ConstantLayerConfig(
                             stream, all_inputs(kind, stream.lanes), op.bias, plan.accumulator,

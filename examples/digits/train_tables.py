@@ -1,10 +1,10 @@
 """Train the digits classifier whose neurons are look-up tables and export it for hwgen.
 
-Same images and split as ``train.py``; a pixel is cut to its two highest bits, UINT2. Every hidden
-neuron reads three pixels, six bits, and gives one bit, so in hardware it is one LUT6 whatever its
-weights and threshold are. Every class adds a few of these bits. Which pixels and bits are read is
-learned: of a neuron's weights those of largest magnitude count, and the gradient reaches all of
-them (straight-through estimator).
+Same images and split as ``train.py``; of a pixel's four bits the three highest are the input, each
+a number of its own. Every hidden neuron reads six bits and gives one, so in hardware it is one LUT6
+whatever its weights and threshold are. Every class adds a few of these, some of them negative.
+Which ones are read is learned: of a neuron's weights those of largest magnitude count, fewer and
+fewer while training goes on, and the gradient reaches all of them (straight-through estimator).
 
 Everything is seeded and runs on one thread, so a run repeats exactly on the same machine and
 version of PyTorch.
@@ -27,11 +27,14 @@ from train import CLASSES, FOLDER, SPLIT_SEED, augmented, load_split, round_stra
 from hwgen.model import save_description
 
 PIXELS = 64
-PIXEL_STEP = 4  # of UINT4 in one of UINT2
-READ_PIXELS = 3  # by a neuron: six bits
+PIXEL_BITS = (1, 2, 3)  # of UINT4
+INPUTS = PIXELS * len(PIXEL_BITS)
+READ_BITS = 6  # by a neuron
 LARGEST_WEIGHT = 3
-DESCRIPTION = ("Handwritten digits of the UCI data set in scikit-learn, 64 pixels of 0 to 3, one "
-               "look-up table for each hidden neuron; trained by examples/digits/train_tables.py")
+NARROWING = 0.3  # share of the epochs in which neurons come to read so few
+DESCRIPTION = ("Handwritten digits of the UCI data set in scikit-learn, the upper three bits of 64 "
+               "pixels, one look-up table for each hidden neuron; trained by "
+               "examples/digits/train_tables.py")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Integers:
-    """The trained network: weights (pixels, neurons), levels (neurons,), votes (neurons, classes).
+    """The trained network: weights (inputs, neurons), levels (neurons,), votes (neurons, classes).
     """
 
     weights: np.ndarray
@@ -57,7 +60,7 @@ class Integers:
     votes: np.ndarray
 
     def classes(self, x: np.ndarray) -> np.ndarray:
-        """Classes (frames,) of pixels (frames, 64) of 0 to 3."""
+        """Classes (frames,) of bits (frames, 192)."""
         hidden = x.astype(np.int64) @ self.weights >= self.levels
         return (hidden.astype(np.int64) @ self.votes).argmax(axis=1)
 
@@ -65,8 +68,8 @@ class Integers:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--neurons", type=int, default=160, help="hidden neurons")
-    parser.add_argument("--votes", type=int, default=12, help="hidden neurons that a class reads")
+    parser.add_argument("--neurons", type=int, default=256, help="hidden neurons")
+    parser.add_argument("--votes", type=int, default=20, help="hidden neurons that a class reads")
     parser.add_argument("--epochs", type=int, default=1200, help="passes over the training images")
     parser.add_argument("--batch", type=int, default=64, help="images per step")
     parser.add_argument("--rate", type=float, default=0.02, help="first learning rate of Adam; "
@@ -87,23 +90,30 @@ def largest(latent: Tensor, number: int) -> Tensor:
 
 
 class TablesNet(nn.Module):
-    """Pixels (frames, 64) of 0 to 15 to scores (frames, 10)."""
+    """Bits (frames, 192) of pixels to scores (frames, 10)."""
 
     def __init__(self, options: Options):
         super().__init__()
-        self.hidden = nn.Parameter(torch.randn(options.neurons, PIXELS) * 0.3)
+        self.hidden = nn.Parameter(torch.randn(options.neurons, INPUTS) * 0.3)
         self.classes = nn.Parameter(torch.randn(CLASSES, options.neurons) * 0.3)
         self.norm = nn.BatchNorm1d(options.neurons)
         self.temperature = nn.Parameter(torch.tensor(0.3))
-        self.number = options.votes
+        self.options = options
+        self.narrow(1.0)
+
+    def narrow(self, done: float) -> None:
+        """Set how many weights count: all at ``done`` 0, few at 1, geometrically between."""
+        self.read = round(INPUTS * (READ_BITS / INPUTS) ** done)
+        neurons = self.options.neurons
+        self.number = round(neurons * (self.options.votes / neurons) ** done)
 
     def weights(self) -> Tensor:
-        """Whole numbers, three of each neuron other than 0."""
+        """Whole numbers, six of each neuron other than 0."""
         top = self.hidden.abs().max(1, keepdim=True).values
         whole = torch.round(self.hidden / top * LARGEST_WEIGHT)
         whole = torch.where(whole == 0, torch.sign(self.hidden), whole)
         return round_straight_through(self.hidden * LARGEST_WEIGHT,
-                                      whole * largest(self.hidden, READ_PIXELS))
+                                      whole * largest(self.hidden, self.read))
 
     def votes(self) -> Tensor:
         """-1, 0 and 1."""
@@ -111,7 +121,7 @@ class TablesNet(nn.Module):
                                       * largest(self.classes, self.number))
 
     def forward(self, x: Tensor) -> Tensor:
-        sums = self.norm(F.linear(torch.floor(x / PIXEL_STEP), self.weights()))
+        sums = self.norm(F.linear(x, self.weights()))
         bits = round_straight_through(torch.clamp(0.5 * sums + 0.5, 0, 1), (sums > 0).to(x.dtype))
         return F.linear(bits, self.votes())
 
@@ -138,8 +148,9 @@ def train(x: np.ndarray, labels: np.ndarray, options: Options) -> Integers:
     optimizer = torch.optim.Adam(net.parameters(), lr=options.rate)
     steps = options.epochs * -(-len(images) // options.batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(options.epochs):
-        moved = augmented(images, generator).flatten(1)
+    for epoch in range(options.epochs):
+        net.narrow(min(1.0, epoch / (NARROWING * options.epochs)))
+        moved = bits_of(augmented(images, generator).flatten(1).long()).float()
         for chosen in torch.randperm(len(images), generator=generator).split(options.batch):
             loss = F.cross_entropy(net(moved[chosen]) * net.temperature, classes[chosen],
                                    label_smoothing=options.smoothing)
@@ -147,15 +158,19 @@ def train(x: np.ndarray, labels: np.ndarray, options: Options) -> Integers:
             loss.backward()
             optimizer.step()
             schedule.step()
-            with torch.no_grad():
-                net.hidden.clamp_(-1, 1)
-                net.classes.clamp_(-1, 1)
     return net.eval().integers()
 
 
-def pixels(x: np.ndarray) -> np.ndarray:
-    """Images (frames, 8, 8, 1) of 0 to 15 as (frames, 64) of 0 to 3."""
-    return (x.reshape(len(x), -1) // PIXEL_STEP).astype(np.uint8)
+def bits_of(pixels):
+    """Pixels (frames, 64) of 0 to 15 as (frames, 192) bits, those of a pixel side by side."""
+    planes = [pixels >> bit & 1 for bit in PIXEL_BITS]
+    stack = torch.stack if isinstance(pixels, Tensor) else np.stack
+    return stack(planes, -1).reshape(len(pixels), INPUTS)
+
+
+def inputs_of(x: np.ndarray) -> np.ndarray:
+    """What the network takes for images (frames, 8, 8, 1)."""
+    return bits_of(x.reshape(len(x), PIXELS))
 
 
 def export(folder: Path, net: Integers, x: np.ndarray, labels: np.ndarray) -> None:
@@ -163,7 +178,7 @@ def export(folder: Path, net: Integers, x: np.ndarray, labels: np.ndarray) -> No
     save_description(folder / "tables.json", {
         "format": "hwgen-model", "version": 1, "name": "digits_tables",
         "description": DESCRIPTION, "weights_file": "tables.npz",
-        "input": {"name": "x", "shape": [PIXELS], "type": "UINT2"},
+        "input": {"name": "x", "shape": [INPUTS], "type": "UINT1"},
         "labels": [str(n) for n in range(CLASSES)],
         "layers": [
             {"name": "hidden", "type": "dense", "weights": net.weights.astype(np.int8),
@@ -188,15 +203,15 @@ def main(arguments: list[str] | None = None) -> int:
         splitter = StratifiedKFold(given.cross_validate, shuffle=True, random_state=SPLIT_SEED)
         for fold, (chosen, rest) in enumerate(splitter.split(train_x, train_labels), 1):
             net = train(train_x[chosen], train_labels[chosen], options)
-            right.append(net.classes(pixels(train_x[rest])) == train_labels[rest])
+            right.append(net.classes(inputs_of(train_x[rest])) == train_labels[rest])
             print(f"fold {fold} of {given.cross_validate}: {100 * right[-1].mean():.2f} %",
                   flush=True)
         print(f"validation accuracy: {100 * np.concatenate(right).mean():.2f} % of "
               f"{len(train_x)} images")
         return 0
     net = train(train_x, train_labels, options)
-    export(given.output, net, pixels(test_x), test_labels)
-    right_ones = int((net.classes(pixels(test_x)) == test_labels).sum())
+    export(given.output, net, inputs_of(test_x), test_labels)
+    right_ones = int((net.classes(inputs_of(test_x)) == test_labels).sum())
     print(f"test accuracy: {100 * right_ones / len(test_x):.2f} % "
           f"({right_ones} of {len(test_x)} images)")
     return 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from .bit_heap import IDENTITY, INVERTED, ONE, Compression, Stage, Term, compress
 
-__all__ = ["ConstantSums", "constant_sums"]
+__all__ = ["ConstantSums", "constant_sums", "signed_digits", "together"]
 
 BIT_PRICE = 0.85
 """LUTs that a bit of a heap costs, about."""
@@ -345,6 +345,15 @@ def _side_by_side(parts: Sequence[Compression]) -> list[Stage]:
                 mine.levels[k] += level
             mine.adders += stage.adders
     return stages
+
+
+def together(parts: Sequence[Compression]) -> Compression:
+    """Compressions side by side, each with its own nets, whose outputs come one after the other."""
+    stages = _side_by_side(parts)
+    output = tuple(net for part in parts for net in part.output)
+    _keep(stages, [net for net in output if net is not None])
+    return Compression(tuple(stages), output, tuple(c for part in parts for c in part.counters),
+                       parts[-1].nets)
 
 
 def _keep(stages: Sequence[Stage], output: Sequence[int]) -> None:

@@ -27,6 +27,9 @@ __all__ = ["ConstantLayer", "ConstantLayerConfig", "ConstantNeurons"]
 TABLE_BITS = 6
 """Most bits that a neuron reads to be a look-up table: those of a LUT6."""
 
+COUNTED_BITS = 2048
+"""Bits that all neurons add in a clock up to which the cost is counted."""
+
 SAMPLE = (16, 32)
 """Inputs and neurons from which the cost of a larger layer is told."""
 
@@ -285,7 +288,7 @@ class ConstantLayerConfig(Block):
     def _estimated_sums(self) -> Resources:
         """The adders; of a large layer, by what each bit costs in a part of it."""
         sizes = self.weights.shape
-        if all(size <= most for size, most in zip(sizes, SAMPLE)):
+        if np.count_nonzero(signed_digits(self.weights)) * self.digit <= COUNTED_BITS:
             return self.sums.compression.resources
         inputs, neurons = (np.linspace(0, size - 1, min(size, most)).astype(int)
                            for size, most in zip(sizes, SAMPLE))

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith.compressor import Compressor
 from ..arith.dot_product import DotProduct, product_offsets
 from ..arith.dsp import DspDotProduct, DspPlan, plan_slices
+from ..arith.phased_product import MOST_PHASES, PhasedPlan, PhasedProduct
 from ..arith.trits import FIVE_BITS, pack_trits, packed_width, unpacker
 from ..ops import Bias, Op, Threshold
 from ..resources import Resources
@@ -65,8 +66,9 @@ class NeuronLayerConfig(Block):
         Groups at work at once, their inputs side by side in each beat; more than 1 needs ``pe`` =
         neurons.
     style
-        Where the weights are: ``logic`` (LUTs), ``block`` (block RAM) or, of TERNARY weights,
-        ``packed`` (block RAM, five in eight bits).
+        Where the weights are: ``logic`` (LUTs), ``block`` (block RAM), of TERNARY weights
+        ``packed`` (block RAM, five in eight bits) or, where two to four words are enough,
+        ``phases`` (in the LUTs of the products).
     multiplier
         What makes the products: ``lut`` or ``dsp`` (slices).
     fifo_depth
@@ -103,8 +105,14 @@ class NeuronLayerConfig(Block):
         if self.group_parallel > 1 and self.pe != neurons:
             raise ValueError(f"group_parallel ({self.group_parallel}) above 1 needs all neurons of "
                              f"a group at once: pe = {neurons}, not {self.pe}")
-        if self.style not in ("logic", "block", "packed"):
-            raise ValueError(f"style must be 'logic', 'block' or 'packed', not {self.style!r}")
+        if self.style not in ("logic", "block", "packed", "phases"):
+            raise ValueError(f"style must be 'logic', 'block', 'packed' or 'phases', not "
+                             f"{self.style!r}")
+        if self.style == "phases" and not 1 < self.depth <= MOST_PHASES:
+            raise ValueError(f"style 'phases' is for 2 to {MOST_PHASES} words of weights, not "
+                             f"{self.depth}; choose 'logic' or 'block'")
+        if self.style == "phases" and self.multiplier != "lut":
+            raise ValueError("style 'phases' needs the multiplier 'lut'")
         if self.style == "packed" and self.weight_type != TERNARY:
             raise ValueError(f"style 'packed' is for TERNARY weights, not "
                              f"{self.weight_type.name}; choose 'block'")
@@ -220,8 +228,18 @@ class NeuronLayerConfig(Block):
     def _offsets(self) -> np.ndarray:
         if self.slices:
             return np.full(self.weights.shape, -self.slices.lowest)
+        if self.style == "phases":
+            return PhasedPlan.offsets_of(self.weights.astype(np.int64), self.input.dtype.width)
         return product_offsets(self.weights.astype(np.int64), self.weight_type,
                                self.input.dtype.width)
+
+    @cached_property
+    def phases(self) -> tuple[PhasedPlan, ...]:
+        """Products of each group at work, with weights that take turns."""
+        shape = (self.depth, self.group_parallel, self.pe, self.simd)
+        words = self.weight_type.decode(self.weight_codes()).reshape(shape)
+        return tuple(PhasedPlan(words[:, g], self.input.dtype.width, self._dot[3])
+                     for g in range(self.group_parallel))
 
     def weight_codes(self) -> np.ndarray:
         """Unsigned codes, (depth, group_parallel * pe * simd)."""
@@ -249,6 +267,8 @@ class NeuronLayerConfig(Block):
     @property
     def _rom_latency(self) -> int:
         """Clocks of the memory, and of what unpacks its words."""
+        if self.style == "phases":
+            return 0
         if self.style == "packed":
             return Rom.latency_of("block", self._rom_width, self.depth) + 1
         return Rom.latency_of(self.style, self._rom_width, self.depth)
@@ -266,6 +286,8 @@ class NeuronLayerConfig(Block):
         register, which holds the result."""
         if self.slices:
             return self._rom_latency, self.slices.latency(self._dot[3]) - self.accumulates
+        if self.style == "phases":
+            return 0, max(plan.compression.latency for plan in self.phases)
         return self._rom_latency, DotProduct.latency_of(*self._dot)
 
     @cached_property
@@ -320,6 +342,8 @@ class NeuronLayerConfig(Block):
             parts = Resources()
             for _ in range(self.group_parallel):
                 parts += self.slices.resources(kind[-1])
+        elif self.style == "phases":
+            parts = sum((plan.resources for plan in self.phases), Resources())
         else:
             parts = DotProduct.resources(lanes, outputs, *kind)
         if not self.accumulates:
@@ -338,7 +362,7 @@ class NeuronLayerConfig(Block):
             # Of few words, many bits are equal: they are there once.
             unlike = min(width, 1 << self.depth)
             parts += Resources(lut=unlike * rom_luts(self.depth), ff=unlike)
-        elif self.depth > 1:
+        elif self.depth > 1 and self.style != "phases":
             rows = rom_tiling(width, self.depth)[1]
             parts += Resources(bram36=rom_bram36(width, self.depth))
             levels = Rom.latency_of("block", width, self.depth) - 2
@@ -410,9 +434,11 @@ class NeuronLayer(wiring.Component):
 
         # Weights.
         address, _ = counter(m, cfg.depth, issue, "address")
-        m.submodules.weights = rom = cfg.rom()
-        m.d.comb += rom.addr.eq(address)
-        weights: Value = rom.data
+        weights: Value = Const(0, 0)
+        if cfg.style != "phases":
+            m.submodules.weights = rom = cfg.rom()
+            m.d.comb += rom.addr.eq(address)
+            weights = rom.data
         if cfg.style == "packed":
             m.submodules.unpacker = unpacked = Compressor(unpacker(cfg._word), rom.width, 0)
             m.d.comb += unpacked.shared.eq(rom.data)
@@ -426,17 +452,22 @@ class NeuronLayer(wiring.Component):
         weight_bits = cfg.pe * cfg.simd * cfg.weight_type.width
         for g in range(cfg.group_parallel):
             lanes, *kind = cfg._dot
-            dot: DotProduct | DspDotProduct
+            dot: DotProduct | DspDotProduct | PhasedProduct
             if cfg.slices:
                 dot = DspDotProduct(cfg.slices, kind[-1])
                 m.d.comb += [dot.en.eq(delay(m, issue, rom_clocks, f"slice_{g}_en")),
                              dot.first.eq(delay(m, step == 0, rom_clocks, f"slice_{g}_first"))] \
                     if cfg.accumulates else []
+            elif cfg.style == "phases":
+                dot = PhasedProduct(cfg.phases[g])
             else:
                 dot = DotProduct(lanes, cfg.pe, *kind)
             m.submodules[f"products_{g}" if cfg.group_parallel > 1 else "products"] = dot
-            m.d.comb += [dot.a.eq(activations.word_select(g, group_bits)),
-                         dot.w.eq(weights.word_select(g, weight_bits))]
+            m.d.comb += dot.a.eq(activations.word_select(g, group_bits))
+            if isinstance(dot, PhasedProduct):
+                m.d.comb += dot.phase.eq(address)
+            else:
+                m.d.comb += dot.w.eq(weights.word_select(g, weight_bits))
             sums += [dot.o.word_select(p, dot.width) << cfg._a[0] - 1 for p in range(cfg.pe)]
 
         # Partial sums circulate; a sum starts from its bias.

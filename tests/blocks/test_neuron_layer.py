@@ -158,7 +158,7 @@ def test_a_frame_takes_neurons_over_pe_clocks_per_input_beat():
     ({"group_parallel": 3}, r"^group_parallel \(3\) must divide the number of groups \(2\)$"),
     ({"group_parallel": 2}, (r"^group_parallel \(2\) above 1 needs all neurons of a group at once: "
                              r"pe = 4, not 2$")),
-    ({"style": "lutram"}, "^style must be 'logic', 'block' or 'packed', not 'lutram'$"),
+    ({"style": "lutram"}, "^style must be 'logic', 'block', 'packed' or 'phases', not 'lutram'$"),
     ({"fifo_depth": 1}, r"^fifo_depth \(1\) must be at least 2$"),
 ])
 def test_what_can_not_be_built_is_refused(change, text):
@@ -249,3 +249,40 @@ def test_only_ternary_weights_are_packed():
     with pytest.raises(ValueError, match=r"^style 'packed' is for TERNARY weights, not INT4; "
                                          r"choose 'block'$"):
         make_layer(make_conv(int_type(4)), uint_type(2), style="packed")
+
+
+# Weights that take turns in the LUTs.
+
+@pytest.mark.parametrize("weight_type", WEIGHT_TYPES, ids=lambda t: t.name)
+@pytest.mark.parametrize("input_type", INPUT_TYPES, ids=lambda t: t.name)
+def test_phases_are_exact_for_every_pair_of_types(input_type, weight_type):
+    layer = make_layer(make_conv(weight_type), input_type, simd=3, pe=2, style="phases")
+    assert layer.depth == 4
+    check(layer, stalls=FULL_SPEED)
+
+
+@pytest.mark.parametrize("simd, pe, group_parallel, groups", [
+    (6, 2, 1, 1), (6, 1, 1, 1), (3, 4, 1, 1), (2, 4, 1, 1), (6, 4, 1, 2), (6, 4, 1, 3),
+    (3, 4, 2, 2), (6, 4, 2, 4)])
+@pytest.mark.parametrize("levels", [False, True], ids=["sums", "levels"])
+def test_phases_are_exact_in_every_folding(simd, pe, group_parallel, groups, levels):
+    conv = make_conv(TERNARY, groups=groups, inputs=6, neurons=4)
+    threshold = Threshold(np.arange(-5, groups * 12 - 5).reshape(groups * 4, 3), [False],
+                          uint_type(2))
+    layer = make_layer(conv, uint_type(4), simd, pe, group_parallel, style="phases",
+                       activations=((threshold, uint_type(2)),) if levels else ())
+    assert 1 < layer.depth <= 4
+    check(layer)
+
+
+def test_phases_need_two_to_four_words():
+    with pytest.raises(ValueError, match=r"^style 'phases' is for 2 to 4 words of weights, not "
+                                         r"12; choose 'logic' or 'block'$"):
+        make_layer(make_conv(TERNARY), uint_type(2), simd=1, pe=2, style="phases")
+
+
+def test_phases_take_fewer_luts_than_weights_from_a_memory():
+    conv = make_conv(TERNARY, inputs=64, neurons=4)
+    logic, phases = (make_layer(conv, uint_type(4), 64, 1, style=style).estimate("xc7").lut
+                     for style in ("logic", "phases"))
+    assert phases < 0.8 * logic
