@@ -68,9 +68,9 @@ class Integers:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--neurons", type=int, default=256, help="hidden neurons")
-    parser.add_argument("--votes", type=int, default=20, help="hidden neurons that a class reads")
-    parser.add_argument("--epochs", type=int, default=1200, help="passes over the training images")
+    parser.add_argument("--neurons", type=int, default=216, help="hidden neurons")
+    parser.add_argument("--votes", type=int, default=33, help="hidden neurons that a class reads")
+    parser.add_argument("--epochs", type=int, default=800, help="passes over the training images")
     parser.add_argument("--batch", type=int, default=64, help="images per step")
     parser.add_argument("--rate", type=float, default=0.02, help="first learning rate of Adam; "
                         "falls to zero along a cosine")

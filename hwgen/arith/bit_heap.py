@@ -10,7 +10,7 @@ multipliers", Alta Frequenza 34 (1965).
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 from ..resources import Resources
 
@@ -35,6 +35,10 @@ TERNARY_COLUMNS = 10
 """Most columns of a ternary adder. Tools that time a LUT6_2 from every input to both outputs see
 a way from majority to majority through all of its LUTs; so it is kept short, and begins at a
 register if it has more than ``LEVELS``."""
+
+SHIFT_REGISTER = 5
+"""Clocks from which a bit waits in a shift register, which takes a LUT. Synthesis alone would make
+them of three: but of flip-flops a chip has two for each LUT, and LUTs are what is short."""
 
 CHAIN_PRICE = 0.25
 """What a site on a carry chain costs beside its LUT: it can't be placed freely."""
@@ -139,12 +143,29 @@ class Compression:
         """LUT sites on carry chains."""
         return sum(adder.lut for stage in self.stages for adder in stage.adders)
 
+    @cached_property
+    def waits(self) -> list[tuple[int, int, int]]:
+        """Net, first stage and clocks of each row of registers that nothing reads but the last."""
+        began: dict[int, int] = {}
+        waits = []
+        for n, stage in enumerate(self.stages):
+            read = {net for level in stage.levels for one in level for net in one.nets}
+            read |= {t.nets[0] for adder in stage.adders for row in adder.rows for t in row}
+            for net in read & began.keys():
+                start = began.pop(net)
+                waits.append((net, start, n - start))
+            for net in stage.live:
+                began.setdefault(net, n)
+        waits += [(net, start, len(self.stages) - start) for net, start in began.items()]
+        return waits
+
     @property
     def resources(self) -> Resources:
         """LUT sites and flip-flops."""
-        return Resources(
-            lut=sum(sum(map(len, s.levels)) + sum(a.lut for a in s.adders) for s in self.stages),
-            ff=sum(len(s.live) for s in self.stages))
+        lut = sum(sum(map(len, s.levels)) + sum(a.lut for a in s.adders) for s in self.stages)
+        clocks = [n for _, _, n in self.waits]
+        return Resources(lut=lut + sum(n >= SHIFT_REGISTER for n in clocks),
+                         ff=sum(n for n in clocks if n < SHIFT_REGISTER))
 
 
 @cache

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..blocks.primitives import Export
-from .bit_heap import INVERTED, LUT_INPUTS, ONE, Adder, Compression, Lut
+from .bit_heap import INVERTED, LUT_INPUTS, ONE, SHIFT_REGISTER, Adder, Compression, Lut
 
 __all__ = ["ARITHMETIC", "ARITHMETIC_MODULES", "Compressor", "compressor_verilog"]
 
@@ -192,6 +192,8 @@ def _copy_verilog(module: str, compression: Compression, shared: int, own: int) 
     """LUTs of equal tables in a level are one instance of ``hwgen_lut6_2`` or ``hwgen_lut6``, an
     adder of three rows is a ``hwgen_add3``."""
     places = _Places()
+    short = {(net, start + k) for net, start, n in compression.waits if 1 < n < SHIFT_REGISTER
+             for k in range(n)}
     places.add(range(shared), "shared")
     places.add(range(shared, shared + own), "own")
     ports = {"input wire": {"clk": 1, "shared": shared, "own": own},
@@ -230,10 +232,16 @@ def _copy_verilog(module: str, compression: Compression, shared: int, own: int) 
                 lines.append(f"assign {name} = "
                              f"{' + '.join(places.joined(nets) for nets, _ in rows)};")
             places.add(adder.outputs, name)
-        if stage.live:
-            lines += [f"reg [{len(stage.live) - 1}:0] stage_{s} = 0;",
-                      f"always @(posedge clk) stage_{s} <= {places.joined(stage.live)};"]
-            places.add(stage.live, f"stage_{s}")
+        # Short waits stay flip-flops; synthesis would take a LUT for three of them.
+        rows = {f"wait_{s}": [net for net in stage.live if (net, s) in short],
+                f"stage_{s}": [net for net in stage.live if (net, s) not in short]}
+        for name, nets in rows.items():
+            if nets:
+                kept = '(* keep, shreg_extract = "no" *) ' if name.startswith("wait") else ""
+                lines += [f"{kept}reg [{len(nets) - 1}:0] {name} = 0;",
+                          f"always @(posedge clk) {name} <= {places.joined(nets)};"]
+        for name, nets in rows.items():
+            places.add(nets, name)
     lines.append(f"assign o = {places.joined(compression.output)};")
     body = "\n".join(_wrapped(line) for line in lines)
     return f"module {module} (\n{_ports(ports)}\n);\n{body}\nendmodule\n"

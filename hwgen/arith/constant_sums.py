@@ -22,8 +22,14 @@ __all__ = ["ConstantSums", "constant_sums", "signed_digits", "together"]
 BIT_PRICE = 0.85
 """LUTs that a bit of a heap costs, about."""
 
-MOST_LEVELS = 3
-"""Most shared sums on the way from an input to a result: each takes clocks and registers."""
+LEVELS_TRIED = (3, 2, 1)
+"""Most shared sums on the way from an input to a result. Each takes clocks, in which what does not
+go through it waits in registers, so fewer can be cheaper."""
+
+FF_PRICE = 0.1  # LUTs
+
+TRIED_BITS = 4096
+"""Bits of all sums up to which all of these are tried, and not the first alone."""
 
 MOVED_SHARE = 0.75
 """Moved weights are taken where a sum's digits become fewer by this factor: of those that are left
@@ -110,18 +116,32 @@ def constant_sums(weights: np.ndarray, a_width: int, widths: Sequence[int],
 @lru_cache(maxsize=256)
 def _constant_sums(weights: bytes, shape: tuple[int, ...], a_width: int,
                    widths: tuple[int, ...], constants: tuple[int, ...] | None) -> ConstantSums:
-    sharing = _Sharing(np.frombuffer(weights, dtype=np.int64).reshape(shape), a_width)
-    while sharing.step():
-        pass
-    return sharing.build(widths, constants)
+    numbers = np.frombuffer(weights, dtype=np.int64).reshape(shape)
+    found = []
+    for levels in LEVELS_TRIED:
+        sharing = _Sharing(numbers, a_width, levels)
+        bits = np.count_nonzero(sharing.digits) * a_width
+        while sharing.step():
+            pass
+        found.append(sharing.build(widths, constants))
+        if bits > TRIED_BITS:
+            break
+    return min(found, key=lambda sums: _price(sums.compression))
+
+
+def _price(compression: Compression) -> float:
+    """A chip has two flip-flops for each LUT, and what needs fewer of them also takes fewer clocks.
+    """
+    used = compression.resources
+    return used.lut + FF_PRICE * used.ff
 
 
 class _Sharing:
     """Digits that are left: (numbers, sums, distances) entries -1, 0, 1."""
 
-    def __init__(self, weights: np.ndarray, a_width: int):
+    def __init__(self, weights: np.ndarray, a_width: int, most_levels: int):
         sums, inputs = weights.shape
-        self.a_width, self.inputs = a_width, inputs
+        self.a_width, self.inputs, self.most_levels = a_width, inputs, most_levels
         self.moved = _moves(weights, a_width)
         weights = weights + self.moved[:, None]
         digits = signed_digits(weights.T)
@@ -208,7 +228,7 @@ class _Sharing:
 
     def _saved(self, part: _Part) -> float:
         """LUTs that sharing a part saves."""
-        if 1 + max(self.levels[index] for index, *_ in part.members) > MOST_LEVELS:
+        if 1 + max(self.levels[index] for index, *_ in part.members) > self.most_levels:
             return 0.0
         uses = int(np.count_nonzero(self._uses(part)))
         bits = sum(self.highs[index].bit_length() for index, *_ in part.members)
