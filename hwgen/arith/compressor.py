@@ -233,14 +233,14 @@ def _copy_verilog(module: str, compression: Compression, shared: int, own: int) 
                              f"{' + '.join(places.joined(nets) for nets, _ in rows)};")
             places.add(adder.outputs, name)
         # Short waits stay flip-flops; synthesis would take a LUT for three of them.
-        rows = {f"wait_{s}": [net for net in stage.live if (net, s) in short],
+        held = {f"wait_{s}": [net for net in stage.live if (net, s) in short],
                 f"stage_{s}": [net for net in stage.live if (net, s) not in short]}
-        for name, nets in rows.items():
+        for name, nets in held.items():
             if nets:
                 kept = '(* keep, shreg_extract = "no" *) ' if name.startswith("wait") else ""
                 lines += [f"{kept}reg [{len(nets) - 1}:0] {name} = 0;",
                           f"always @(posedge clk) {name} <= {places.joined(nets)};"]
-        for name, nets in rows.items():
+        for name, nets in held.items():
             places.add(nets, name)
     lines.append(f"assign o = {places.joined(compression.output)};")
     body = "\n".join(_wrapped(line) for line in lines)

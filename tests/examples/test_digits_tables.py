@@ -1,4 +1,4 @@
-"""The committed network of look-up tables: what it classifies right, and that every neuron is one."""
+"""The committed network of look-up tables: what it classifies right, and in which hardware."""
 
 import json
 

@@ -4,8 +4,8 @@ from math import ceil
 
 import pytest
 
-from hwgen.blocks.fifo import FifoConfig
 from hwgen.blocks.constant_layer import ConstantLayerConfig
+from hwgen.blocks.fifo import FifoConfig
 from hwgen.blocks.neuron_layer import NeuronLayerConfig
 from hwgen.hardware import Source
 from hwgen.schedule import _Run
@@ -98,13 +98,15 @@ def test_random_networks_have_every_block_and_folding():
             block = node.block
             found.add(type(block).__name__.removesuffix("Config"))
             if isinstance(block, NeuronLayerConfig):
-                found |= {block.style, block.multiplier, *("groups side by side",) * (block.group_parallel > 1),
+                found |= {block.style, block.multiplier,
+                          *("groups side by side",) * (block.group_parallel > 1),
                           *("group by group",) * (block.rounds > 1),
                           *("ring",) * (block.hold > 1 and block.steps > 1)}
             if isinstance(block, ConstantLayerConfig):
                 found |= {"constant", *("bits in turn",) * (block.hold > 1),
                           *("look-up tables",) * (block.tables is not None)}
     assert found >= {
-        "dsp", "phases", "Gate", "constant", "bits in turn", "look-up tables", "Add", "ArgMax", "Concat", "Elementwise", "Fifo", "Fork", "NeuronLayer", "Pool", "Upsample",
+        "dsp", "phases", "Gate", "constant", "bits in turn", "look-up tables",
+        "Add", "ArgMax", "Concat", "Elementwise", "Fifo", "Fork", "NeuronLayer", "Pool", "Upsample",
         "WidthAdapter", "WindowReader", "WindowShift", "logic", "block", "groups side by side",
         "group by group", "ring"}
