@@ -127,7 +127,9 @@ def fold_from_file(plans: list[Plan], path: Path, family: str) -> Choice:
         matching = [o for o in plan.options(family)
                     if all(o.folding.get(k) == v for k, v in wanted.items())]
         if matching:
-            options[plan.name] = min(matching, key=lambda o: (o.cost.lut, o.cycles))
+            # Slices take no LUTs: they are for those that ask for them.
+            options[plan.name] = min(matching, key=lambda o: ("multiply" in o.folding, o.cost.lut,
+                                                              o.cycles))
         else:
             problems.append(f"{path}: {plan.name}: {_no_match(plan, wanted, family)}")
     if problems:

@@ -78,6 +78,8 @@ def _convert(name: str, text: str, rtl: Path, scratch: Path) -> list[str]:
     # Amaranth joins the names of nested modules with dots, which Verilog would have to escape.
     text = re.sub(r"^((?:module|\s*cell) \\)(\S+)",
                   lambda m: m[1] + m[2].replace(".", "__"), text, flags=re.MULTILINE)
+    # Ports that carry several signals have names that it makes up.
+    text = re.sub(r"\\port\$(\d+)\$(\d+)", r"\\port_\1_\2", text)
     (scratch / f"{name}.il").write_text(text)
     # Registers get resets and enables, and sums only the bits that are used: that reads better.
     # Further optimization is left to synthesis.

@@ -457,7 +457,8 @@ class ActivationUnit(wiring.Component):
         return word.as_signed() if kind.signed else word
 
 
-def _table(m, values: np.ndarray, index: Value, width: int, *, alone: bool = True) -> Value:
+def _table(m, name: str, values: np.ndarray, index: Value, width: int, *, alone: bool = True
+           ) -> Value:
     """``values[index]`` as ``width`` bits, combinational; a constant where all are equal. Not
     ``alone``: in the LUTs of what reads them."""
     values = np.asarray(values, dtype=np.int64) & ((1 << width) - 1)
@@ -470,8 +471,8 @@ def _table(m, values: np.ndarray, index: Value, width: int, *, alone: bool = Tru
         functions = [Term(tuple(range(len(index))), sum(
             (v >> bit & 1) << n for n, v in enumerate(padded.tolist()))) for bit in range(width)]
         luts, found, nets = pack(functions, len(index))
-        m.submodules += (table := Compressor(
-            Compression((Stage([luts]),), found, (), nets), len(index), 0))
+        m.submodules[name] = table = Compressor(
+            Compression((Stage([luts]),), found, (), nets), len(index), 0)
         m.d.comb += table.shared.eq(index)
         return table.o
     m.d.comb += out.eq(Cat(
@@ -597,7 +598,8 @@ class ThresholdUnit(ActivationUnit):
                     padded = np.zeros((rows.shape[1], 1 << cfg.group_width), dtype=np.int64)
                     padded[:, :cfg.groups] = rows.T
                     constants = padded.reshape(-1)
-                level = _table(m, constants, index, width, alone=cfg.group_width > 0) \
+                level = _table(m, f"levels_{stage}_{n}", constants, index, width,
+                               alone=cfg.group_width > 0) \
                     if len(constants) > 1 else \
                     Const(int(constants[0]) & ((1 << width) - 1), width)
                 if cfg.compare.signed:
@@ -628,13 +630,13 @@ class ThresholdUnit(ActivationUnit):
             falls = cfg.negate[n::cfg.lanes]
             y = Signal(out_width, name=f"y_{n}", reset_less=True)
             if falls.any() and not falls.all():
-                choice = _table(m, np.concatenate(
+                choice = _table(m, f"falls_{n}", np.concatenate(
                     [falls, np.zeros((1 << cfg.group_width) - len(falls), bool)]),
                     group[:cfg.group_width], 1)
-                value = Mux(choice, _table(m, codes[1], count, out_width),
-                            _table(m, codes[0], count, out_width))
+                value = Mux(choice, _table(m, f"falling_{n}", codes[1], count, out_width),
+                            _table(m, f"rising_{n}", codes[0], count, out_width))
             else:
-                value = _table(m, codes[int(falls.all())], count, out_width)
+                value = _table(m, f"codes_{n}", codes[int(falls.all())], count, out_width)
             m.d.sync += y.eq(value)
             m.d.comb += self.y.word_select(n, out_width).eq(y)
         return m
@@ -747,7 +749,7 @@ class ShiftUnit(ActivationUnit):
             return second
         # Channels that differ in their second step: a table says which.
         group = delay(m, self.group, cfg.product_clocks + 1, f"second_group_{n}")
-        chosen = _table(m, np.array([distinct.index(r) for r in rests.tolist()]
+        chosen = _table(m, f"second_step_{n}", np.array([distinct.index(r) for r in rests.tolist()]
                                     + [0] * ((1 << cfg.group_width) - len(rests))),
                         group[:cfg.group_width], (len(distinct) - 1).bit_length())
         m.d.sync += second.eq(Array(results)[chosen])
