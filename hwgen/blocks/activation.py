@@ -157,6 +157,12 @@ class ThresholdActivation(Activation):
                 "search": ThresholdUnit}[self.form](self)
 
     @property
+    def packs_constants(self) -> bool:
+        """Whether levels of many groups come from LUTs of their own, two bits in each; those of few
+        groups fit the LUTs that compare."""
+        return self.group_width > 3
+
+    @property
     def _code_luts(self) -> int:
         """LUTs of a lane from the levels reached to the result's code."""
         out = self.out_type.width
@@ -172,8 +178,8 @@ class ThresholdActivation(Activation):
         for stage in range(self.bits):
             index = self.group_width + stage
             constants = 0.5 if 1 < index <= LUT_INPUTS else ceil((1 << index) / 64)
-            alone = self.group_width > 0 and index > 1
-            lut += width * (0.2 if index == 0 else 0.5 + constants if alone else 0.6)
+            alone = self.packs_constants and index > 1
+            lut += width * (0.5 + constants if alone else (0.2, 0.65, 0.65, 0.85, 1.0)[min(index, 4)])
         return Resources(lut=self.lanes * (lut + out),
                          ff=self.lanes * (width * (self.bits - 1) + 2 * self.bits + out))
 
@@ -599,7 +605,7 @@ class ThresholdUnit(ActivationUnit):
                     padded[:, :cfg.groups] = rows.T
                     constants = padded.reshape(-1)
                 level = _table(m, f"levels_{stage}_{n}", constants, index, width,
-                               alone=cfg.group_width > 0) \
+                               alone=cfg.packs_constants) \
                     if len(constants) > 1 else \
                     Const(int(constants[0]) & ((1 << width) - 1), width)
                 if cfg.compare.signed:
