@@ -179,7 +179,8 @@ class ThresholdActivation(Activation):
             index = self.group_width + stage
             constants = 0.5 if 1 < index <= LUT_INPUTS else ceil((1 << index) / 64)
             alone = self.packs_constants and index > 1
-            lut += width * (0.5 + constants if alone else (0.2, 0.65, 0.65, 0.85, 1.0)[min(index, 4)])
+            within = (0.2, 0.65, 0.65, 0.85, 1.0)[min(index, 4)]  # the LUTs that compare
+            lut += width * (0.5 + constants if alone else within)
         return Resources(lut=self.lanes * (lut + out),
                          ff=self.lanes * (width * (self.bits - 1) + 2 * self.bits + out))
 
