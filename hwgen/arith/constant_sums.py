@@ -35,7 +35,7 @@ MOVED_SHARE = 0.75
 """Moved weights are taken where a sum's digits become fewer by this factor: of those that are left
 fewer can be shared."""
 
-CANDIDATES = 6
+CANDIDATES = 12
 """Pairs that are looked at in each step, the most frequent ones."""
 
 
@@ -178,10 +178,15 @@ class _Sharing:
         """Share the part that saves most; whether there is one."""
         best: tuple[float, _Part] | None = None
         flat = self.counts.reshape(-1)
-        number = min(4 * CANDIDATES, len(flat))
-        for place in np.argpartition(flat, -number)[-number:].tolist():
-            if flat[place] < 2:
-                continue
+        # The most frequent ones: many are equal, which makes a partition slow.
+        places: list[int] = []
+        frequency = int(flat.max())
+        while frequency > 1 and len(places) < 4 * CANDIDATES:
+            equal = np.flatnonzero(flat == frequency)
+            step = max(1, len(equal) // (4 * CANDIDATES - len(places)))
+            places += equal[::step][:4 * CANDIDATES - len(places)].tolist()
+            frequency -= 1
+        for place in places:
             first, second, at, unlike = np.unravel_index(place, self.counts.shape)
             distance = int(at) - self.distances + 1
             if distance < 0 or distance == 0 and second < first:
