@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from .bit_heap import LUT_INPUTS, ONE, Compression, Lut, Stage, Term
+from .bit_heap import LEVELS, LUT_INPUTS, ONE, Compression, Lut, Stage, Term
 from .truth_tables import CHOICE, pack
 
 __all__ = ["larger_of", "level_luts", "levels_reached"]
@@ -78,11 +78,11 @@ def _joined(digits: list[tuple[int | None, ...]]) -> list[Term]:
 
 def level_luts(width: int, group_width: int) -> int:
     """LUTs, and LUT levels, of a comparison with a constant that depends on the group; more than
-    there are bits where the groups leave no room for a number's bits."""
+    ``LEVELS`` where the group's bits leave no room for the number's."""
     first, others = LUT_INPUTS + 1 - group_width, LUT_INPUTS - group_width
     if width <= first:
         return 1
-    return 1 + ceil((width - first) / others) if others > 0 else width + 1
+    return 1 + ceil((width - first) / others) if others > 0 else LEVELS + 1
 
 
 def levels_reached(levels: np.ndarray, falls: np.ndarray, width: int, group_width: int

@@ -87,7 +87,9 @@ def _pairs(functions: list[Term]) -> list[tuple[Term, ...]]:
             readers[net].append(f)
     groups: list[tuple[Term, ...]] = [(f,) for f in functions if len(f.nets) > LUT_INPUTS]
     left = dict.fromkeys(small)
-    for f in sorted(small, key=lambda f: -len(f.nets)):
+    by_size = sorted(small, key=lambda f: -len(f.nets))
+    smallest = list(by_size)
+    for f in by_size:
         if f not in left:
             continue
         del left[f]
@@ -97,9 +99,11 @@ def _pairs(functions: list[Term]) -> list[tuple[Term, ...]]:
             if union <= LUT_INPUTS and (best is None or len(other.nets) > len(best.nets)):
                 best = other
         if best is None:
-            # Without a net in common: any that leaves the inputs at five.
-            best = next((g for g in left if len({*f.nets, *g.nets}) <= LUT_INPUTS), None) \
-                if len(f.nets) < LUT_INPUTS - 1 else None
+            # Without a net in common: the smallest, if that leaves the inputs at five.
+            while smallest and smallest[-1] not in left:
+                smallest.pop()
+            if smallest and len(f.nets) + len(smallest[-1].nets) <= LUT_INPUTS:
+                best = smallest[-1]
         if best is None:
             groups.append((f,))
         else:

@@ -468,7 +468,9 @@ class NeuronLayer(wiring.Component):
                 m.d.comb += dot.phase.eq(address)
             else:
                 m.d.comb += dot.w.eq(weights.word_select(g, weight_bits))
-            sums += [dot.o.word_select(p, dot.width) << cfg._a[0] - 1 for p in range(cfg.pe)]
+            found = delay(m, dot.o, dot_clocks - dot.latency, f"sums_{g}") \
+                if isinstance(dot, PhasedProduct) else dot.o  # groups take unequal clocks
+            sums += [found.word_select(p, dot.width) << cfg._a[0] - 1 for p in range(cfg.pe)]
 
         # Partial sums circulate; a sum starts from its bias.
         valid = delay(m, issue, clocks, "issue")

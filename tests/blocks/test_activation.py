@@ -103,6 +103,16 @@ def test_every_form_of_threshold_is_exact_for_all_values(form, in_type, out_type
     check_all_values(op, in_type, out_type, channels, lanes)
 
 
+@pytest.mark.parametrize("channels", [32, 64, 200])
+@pytest.mark.parametrize("in_type", [BIPOLAR, uint_type(1), int_type(2), uint_type(3)],
+                         ids=lambda t: t.name)
+def test_narrow_numbers_of_many_groups_are_exact(in_type, channels):
+    rng = np.random.default_rng(channels)
+    levels = np.sort(rng.integers(in_type.low, in_type.high + 2, (channels, 2)), axis=1)
+    check_all_values(Threshold(levels, rng.random(channels) < 0.5, uint_type(2)), in_type,
+                     uint_type(2), channels)
+
+
 @pytest.mark.parametrize("form, latency", [("table", 1), ("parallel", 2), ("search", 5)])
 def test_latency_of_each_form_of_threshold(form, latency):
     in_type, out_type, channels, lanes = FORMS[form][0]

@@ -275,6 +275,18 @@ def test_phases_are_exact_in_every_folding(simd, pe, group_parallel, groups, lev
     check(layer)
 
 
+def test_groups_whose_products_take_unequal_clocks_stay_together():
+    conv = make_conv(int_type(8), groups=4, inputs=9, neurons=2)
+    weights = conv.weights.copy()
+    for group in (0, 2):  # their neurons copy an input, those of 1 and 3 are sums
+        weights[..., 2 * group:2 * group + 2] = 0
+        weights[..., 0, 2 * group:2 * group + 2] = 1
+    layer = make_layer(Conv(weights, int_type(8), conv.bias, groups=4), uint_type(4), 9, 2, 2,
+                       style="phases")
+    assert len({plan.compression.latency for plan in layer.phases}) == 2
+    check(layer)
+
+
 def test_phases_need_two_to_four_words():
     with pytest.raises(ValueError, match=r"^style 'phases' is for 2 to 4 words of weights, not "
                                          r"12; choose 'logic' or 'block'$"):
