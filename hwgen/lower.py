@@ -9,7 +9,7 @@ from math import gcd, lcm
 import numpy as np
 
 from .arith.compressor import ARITHMETIC_MODULES
-from .arith.dsp import MAC, plan_slices
+from .arith.dsp import MAC, MAC_ROWS, plan_slices
 from .arith.phased_product import MOST_PHASES
 from .arith.trits import packed_width
 from .blocks.activation import activation_ops
@@ -21,7 +21,7 @@ from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.crop import CropConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
-from .blocks.gate import GateConfig, opened
+from .blocks.gate import GateConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
@@ -429,7 +429,7 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
         streams[name] = kind
 
     streams: dict[str, TensorStream] = {}
-    taken = {"hwgen_top", ROM, MAC, *ARITHMETIC_MODULES}
+    taken = {"hwgen_top", ROM, MAC, MAC_ROWS, *ARITHMETIC_MODULES}
     block_names = {plan.name: unique_name(plan.name, taken) for plan in plans}
     publish(graph.input, Source(INPUT), stream, graph.input)
     for plan in plans:
@@ -462,12 +462,12 @@ def _with_gates(nodes: list[HwNode], taken: set[str]) -> list[HwNode]:
     found: list[HwNode] = []
     within: set[str] = set()
     for node in nodes:
-        block, follower = opened(node.block), consumers.get(Source(node.name))
+        block, follower = node.block.opened(), consumers.get(Source(node.name))
         if block is None:
             found.append(node)
             continue
         joins = node.sources[0].node in within
-        goes_on = follower is not None and opened(follower.block) is not None
+        goes_on = follower is not None and follower.block.opened() is not None
         if not joins and not goes_on:
             found.append(node)
             continue

@@ -20,10 +20,13 @@ from ..types import TERNARY, NumType
 from .bit_heap import Compression, Term, compress
 from .compressor import Compressor
 
-__all__ = ["MAC", "DspDotProduct", "DspPlan", "plan_slices"]
+__all__ = ["MAC", "MAC_ROWS", "DspDotProduct", "DspPlan", "plan_slices"]
 
 MAC = "hwgen_mac"
-"""Verilog file, and module, of an exported slice."""
+"""Verilog file of exported slices, and module of one."""
+
+MAC_ROWS = "hwgen_mac_rows"
+"""Module of a dot product's slices."""
 
 WEIGHT_PORT, ACTIVATION_PORT, RESULT = 25, 18, 48
 """Bits of a slice's operands, signed, and of its result."""
@@ -186,29 +189,14 @@ class DspDotProduct(wiring.Component):
         lane = 0
         sums: list[list[Value]] = [[] for _ in range(plan.outputs)]
         for c, length in enumerate(plan.lengths):
-            before: list[Value] = [Const(0, RESULT)] * plan.groups
-            for n in range(length):
-                a = delay(m, self.a.word_select(lane, plan.a_width), n, f"a_{lane}")
-                for g in range(plan.groups):
-                    outputs = range(g * plan.fields, min((g + 1) * plan.fields, plan.outputs))
-                    weights = [self.w.word_select(p * plan.lanes + lane, plan.weight_type.width)
-                               for p in outputs]
-                    weights = [delay(m, w, n, f"w_{lane}_{p}") for w, p in zip(weights, outputs)]
-                    start = 0 if n else sum(-plan.lowest * length * plan.steps
-                                            << k * plan.spacing for k in range(len(outputs)))
-                    m.submodules[f"slice_{lane}_{g}"] = mac = _Mac(
-                        first=n == 0, accumulate=plan.steps > 1, start=start)
-                    low, high = self._operands(weights)
-                    m.d.comb += [mac.a.eq(low), mac.d.eq(high), mac.b.eq(a),
-                                 mac.pcin.eq(before[g]), mac.en.eq(self.en),
-                                 mac.first.eq(self.first)]
-                    before[g] = mac.pcout
-                    if n == length - 1:
-                        late = plan.lengths[0] - length
-                        result = delay(m, mac.p, late, f"sum_{c}_{g}")
-                        for k, p in enumerate(outputs):
-                            sums[p].append(result[k * plan.spacing:][:plan.width_of(length)])
-                lane += 1
+            lanes = range(lane, lane + length)
+            make = self._exported if isinstance(platform, Export) else self._simulated
+            results = make(m, platform, c, lanes)
+            for g, result in enumerate(results):
+                result = delay(m, result, plan.lengths[0] - length, f"sum_{c}_{g}")
+                for k, p in enumerate(self._outputs(g)):
+                    sums[p].append(result[k * plan.spacing:][:plan.width_of(length)])
+            lane += length
         if self.adders is None:
             m.d.comb += self.o.eq(Cat(total[0][:self.width] for total in sums))
             return m
@@ -216,6 +204,54 @@ class DspDotProduct(wiring.Component):
         m.submodules.adders = adders = Compressor(self.adders, 0, own, plan.outputs)
         m.d.comb += [adders.own.eq(Cat(*(Cat(total) for total in sums))), self.o.eq(adders.o)]
         return m
+
+    def _outputs(self, g: int) -> range:
+        """Sums that share the slices of group ``g``."""
+        return range(g * self.plan.fields, min((g + 1) * self.plan.fields, self.plan.outputs))
+
+    def _weights(self, lane: int) -> Value:
+        """Weights of all outputs for one lane."""
+        width = self.plan.weight_type.width
+        return Cat(self.w.word_select(p * self.plan.lanes + lane, width)
+                   for p in range(self.plan.outputs))
+
+    def _start(self, length: int) -> int:
+        """What the sums of a row of slices begin with, so that none falls below 0."""
+        plan = self.plan
+        return sum(-plan.lowest * length * plan.steps << k * plan.spacing
+                   for k in range(plan.fields))
+
+    def _exported(self, m, platform, c: int, lanes: range) -> list[Value]:
+        """Results of a row of slices per group: an instance of a module with all of them, as slice
+        by slice through Amaranth takes seconds."""
+        plan, length = self.plan, len(lanes)
+        platform.uses.add(MAC)
+        p = Signal(plan.groups * RESULT, name=f"sums_{c}")
+        m.submodules[f"rows_{c}"] = Instance(
+            MAC_ROWS, p_LENGTH=length, p_OUTPUTS=plan.outputs, p_FIELDS=plan.fields,
+            p_SPACING=plan.spacing, p_A_WIDTH=plan.a_width, p_W_WIDTH=plan.weight_type.width,
+            p_SIGNED=int(plan.weight_type.signed), p_ACCUMULATE=int(plan.steps > 1),
+            p_START=Const(self._start(length), RESULT),
+            i_clk=ClockSignal(), i_a=self.a[lanes.start * plan.a_width:lanes.stop * plan.a_width],
+            i_w=Cat(self._weights(lane) for lane in lanes), i_en=self.en, i_first=self.first,
+            o_p=p)
+        return [p.word_select(g, RESULT) for g in range(plan.groups)]
+
+    def _simulated(self, m, platform, c: int, lanes: range) -> list[Value]:
+        plan = self.plan
+        results: list[Value] = [Const(0, RESULT)] * plan.groups
+        for n, lane in enumerate(lanes):
+            a = delay(m, self.a.word_select(lane, plan.a_width), n, f"a_{lane}")
+            held = delay(m, self._weights(lane), n, f"w_{lane}")
+            for g in range(plan.groups):
+                weights = [held.word_select(p, plan.weight_type.width) for p in self._outputs(g)]
+                m.submodules[f"slice_{lane}_{g}"] = mac = _Mac(
+                    first=n == 0, accumulate=plan.steps > 1, start=self._start(len(lanes)))
+                low, high = self._operands(weights)
+                m.d.comb += [mac.a.eq(low), mac.d.eq(high), mac.b.eq(a), mac.pcin.eq(results[g]),
+                             mac.en.eq(self.en), mac.first.eq(self.first)]
+                results[g] = mac.p
+        return results
 
     def _operands(self, weights: list[Value]) -> tuple[Value, Value]:
         """What goes to the two ports of the pre-adder: the first weight, and the others."""
@@ -235,24 +271,16 @@ class DspDotProduct(wiring.Component):
 
 
 class _Mac(wiring.Component):
-    """A slice; see ``rtl_templates/hwgen_mac.v.j2``."""
+    """A slice in simulation; see ``hwgen_mac`` in ``rtl_templates/hwgen_mac.v.j2``."""
 
     def __init__(self, *, first: bool, accumulate: bool, start: int):
         self.is_first, self.accumulate, self.start = first, accumulate, start
         super().__init__({"a": In(signed(WEIGHT_PORT)), "d": In(signed(WEIGHT_PORT)),
                           "b": In(signed(ACTIVATION_PORT)), "pcin": In(RESULT), "en": In(1),
-                          "first": In(1), "p": Out(RESULT), "pcout": Out(RESULT)})
+                          "first": In(1), "p": Out(RESULT)})
 
     def elaborate(self, platform):
         m = Module()
-        if isinstance(platform, Export):
-            platform.uses.add(MAC)
-            m.submodules.mac = Instance(
-                MAC, p_FIRST=int(self.is_first), p_ACCUMULATE=int(self.accumulate),
-                p_START=Const(self.start, RESULT), i_clk=ClockSignal(), i_a=self.a, i_d=self.d,
-                i_b=self.b, i_pcin=self.pcin, i_en=self.en, i_first=self.first, o_p=self.p,
-                o_pcout=self.pcout)
-            return m
         a, d = delay(m, self.a, 1, "a"), delay(m, self.d, 1, "d")
         total = Signal(signed(WEIGHT_PORT), reset_less=True)
         product = Signal(signed(WEIGHT_PORT + ACTIVATION_PORT), reset_less=True)
@@ -265,5 +293,5 @@ class _Mac(wiring.Component):
         else:
             m.d.sync += p.eq(product + (Const(self.start, RESULT) if self.is_first
                                         else self.pcin))
-        m.d.comb += [self.p.eq(p), self.pcout.eq(p)]
+        m.d.comb += self.p.eq(p)
         return m

@@ -4,6 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +119,82 @@ def test_synthesis_takes_the_slices_and_no_adders(tmp_path, lanes, outputs, a_wi
     assert found.lutram <= waits
 
 
+def bench_passes(folder, bench: str, top: str, sources: list[str], *options: str) -> bool:
+    """Whether a C++ bench around a module ends with 0."""
+    (folder / "bench.cpp").write_text(bench)
+    tool = find_verilator()
+    subprocess.run(tool.command(
+        "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "--top-module", top, *options,
+        "--Mdir", str(folder / "obj"), *(
+            item for name in tool.make_settings("-O1", "-O1") for item in ("-MAKEFLAGS", name)),
+        *(str(folder / name) for name in (*sources, "bench.cpp"))),
+        env=tool.environment(), check=True, capture_output=True)
+    return subprocess.run([str(folder / "obj" / f"V{top}")], check=False).returncode == 0
+
+
+ROWS_BENCH = """
+#include "Vboth.h"
+int main() {
+  Vboth top;
+  for (int n = 0; n < 2000; n++) {
+    top.clk = 0; top.eval(); top.clk = 1; top.eval();
+    if (n > 40 && !top.same) return 1;
+  }
+  return 0;
+}
+"""
+
+
+def rows_agree(folder, plan, *, broken: str = "") -> bool:
+    """Whether exported slices give what simulated ones do, over 2 000 clocks of random operands."""
+    text = render_template(f"{MAC}.v.j2", {"xilinx": False})
+    before, _, after = broken.partition(" -> ")
+    assert before in text
+    file = exported(folder, DspDotProduct(plan, 40), "exported")
+    with file.open("a") as stream:
+        stream.write(text.replace(before, after) if broken else text)
+    dot = DspDotProduct(plan, 40)
+    (folder / "s.il").write_text(rtlil.convert(dot, name="simulated", platform=None))
+    yosys.run(["read_rtlil s.il", "proc", "flatten", "opt_clean",
+               "write_verilog -norename simulated.v"], log=folder / "s.log", folder=folder)
+    a, w, o = len(dot.a), len(dot.w), len(dot.o)
+    names = "exported", "simulated"
+    (folder / "both.v").write_text(f"""
+module both(input clk, output same);
+  reg [{a - 1}:0] a; reg [{w - 1}:0] w; reg en, first;
+  always @(posedge clk) begin
+    a <= {{{a // 32 + 1}{{$urandom}}}};
+    w <= {{{", ".join(["$urandom"] * (w // 32 + 1))}}};
+    {{en, first}} <= $urandom;
+  end
+  wire [{o - 1}:0] {", ".join(f"o_{name}" for name in names)};
+  {" ".join(f"{name} {name}_(.clk, .rst(1'b0), .a, .w, .en, .first, .o(o_{name}));"
+            for name in names)}
+  assign same = o_exported == o_simulated;
+endmodule
+""")
+    return bench_passes(folder, ROWS_BENCH, "both", ["both.v", "exported.v", "simulated.v"])
+
+
+@pytest.mark.parametrize("lanes, outputs, a_width, weight_type, steps", [
+    (1, 3, 4, int_type(4), 1), (9, 4, 4, int_type(4), 1), (5, 5, 8, int_type(8), 1),
+    (4, 3, 8, uint_type(8), 1), (3, 5, 3, int_type(2), 1), (5, 7, 4, uint_type(3), 1),
+    (7, 3, 8, int_type(4), 1), (1, 3, 8, int_type(4), 9), (1, 4, 4, int_type(4), 2)], ids=str)
+def test_exported_slices_do_what_simulated_ones_do(tmp_path, lanes, outputs, a_width, weight_type,
+                                                   steps):
+    plan = plan_slices(lanes, outputs, a_width, weight_type, ends(weight_type), steps)
+    assert plan.steps == steps
+    assert rows_agree(tmp_path, plan)
+
+
+@pytest.mark.parametrize("broken", [
+    "{1'b0}}, below} -> {1'b0}}, 1'b0}", "{SPACING - W_WIDTH{below}} -> {SPACING - W_WIDTH{1'b0}}",
+    "held[(n - 1) * OPERANDS -> held[n * OPERANDS"])
+def test_wrong_exported_slices_differ(tmp_path, broken):
+    plan = plan_slices(9, 4, 4, int_type(4), ends(int_type(4)))
+    assert not rows_agree(tmp_path, plan, broken=broken)
+
+
 BENCH = """
 #include "Vpair.h"
 #include <cstdio>
@@ -163,21 +240,14 @@ def compare(folder, first: int, accumulate: int, broken: str = "") -> bool:
     (folder / "behaviour.v").write_text(render_template(f"{MAC}.v.j2", {"xilinx": False}))
     (folder / "primitive.v").write_text(text.replace(before, after) if broken else text)
     (folder / "pair.v").write_text(PAIR)
-    (folder / "bench.cpp").write_text(BENCH)
     yosys.run(["read_verilog -sv +/xilinx/cells_sim.v", "read_verilog -sv primitive.v",
                (f"chparam -set FIRST {first} -set ACCUMULATE {accumulate} "
                f"-set START 48'h123456789abc {MAC}"), f"hierarchy -top {MAC}", "proc", "flatten",
                "opt_clean", "rename -top made_of_primitives",
                "write_verilog -norename primitive.v"],
               log=folder / "model.log", folder=folder)
-    tool = find_verilator()
-    subprocess.run(tool.command(
-        "--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "--top-module", "pair",
-        f"-GFIRST={first}", f"-GACCUMULATE={accumulate}", "--Mdir", str(folder / "obj"), *(
-            item for name in tool.make_settings("-O1", "-O1") for item in ("-MAKEFLAGS", name)),
-        *(str(folder / name) for name in ("pair.v", "behaviour.v", "primitive.v", "bench.cpp"))),
-        env=tool.environment(), check=True, capture_output=True)
-    return subprocess.run([str(folder / "obj" / "Vpair")], check=False).returncode == 0
+    return bench_passes(folder, BENCH, "pair", ["pair.v", "behaviour.v", "primitive.v"],
+                        f"-GFIRST={first}", f"-GACCUMULATE={accumulate}")
 
 
 @pytest.mark.parametrize("first, accumulate", [(1, 0), (0, 0), (1, 1)],
