@@ -14,13 +14,11 @@ from typing import TypeGuard
 
 import numpy as np
 
-from .blocks.add import AddConfig
-from .blocks.block import Block
+from .blocks.block import Block, BufferedBlock
 from .blocks.constant_layer import ConstantLayerConfig
-from .blocks.elementwise import ElementwiseConfig
 from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
-from .blocks.gate import GateConfig, is_open
+from .blocks.gate import GateConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.primitives import memory_style, ram_bram36
 from .blocks.window_reader import WindowReaderConfig
@@ -163,7 +161,7 @@ def _gates(hardware: HwGraph) -> dict[str, str]:
     for node in hardware.nodes:
         if isinstance(node.block, GateConfig):
             members[node.name] = [node.name]
-        elif is_open(node.block):
+        elif node.block.is_open:
             members[node.name] = members.pop(node.sources[0].node) + [node.name]
     for names in members.values():
         last |= dict.fromkeys(names, names[-1])
@@ -180,11 +178,9 @@ def _ends_open(node: HwNode, rigid: set[str], gates: dict[str, str]) -> bool:
     return node.name in rigid or gates.get(node.name, node.name) != node.name
 
 
-def _has_fifo(block: Block) -> TypeGuard[AddConfig | ConstantLayerConfig | ElementwiseConfig
-                                         | NeuronLayerConfig]:
+def _has_fifo(block: Block) -> TypeGuard[BufferedBlock]:
     """Whether the block ends in a FIFO of its own."""
-    return isinstance(block, (AddConfig, ConstantLayerConfig, ElementwiseConfig,
-                              NeuronLayerConfig)) and not is_open(block)
+    return isinstance(block, BufferedBlock) and not block.is_open
 
 
 def round_depth(depth: int, width: int) -> int:
@@ -220,7 +216,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
         elif _has_fifo(block):
             kind = block.output
             depth = round_depth(depths[Source(node.name)], kind.data_width + 1)
-            block = replace(block, fifo_depth=depth)
+            block = block.with_fifo(depth)
         if isinstance(block, GateConfig):
             last = Source(gates[node.name])
             depth = round_depth(depths[last], hardware.stream(last).data_width + 1)

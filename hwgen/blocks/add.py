@@ -13,7 +13,7 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .activation import Activation
-from .block import Block, Schedule, as_soon_as_possible
+from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .elementwise import ActivationPipeline, activation_units
 from .parts import number, port_names
 
@@ -21,7 +21,7 @@ __all__ = ["Add", "AddConfig"]
 
 
 @dataclass(frozen=True, eq=False)
-class AddConfig(Block):
+class AddConfig(BufferedBlock):
     """Sum of two or more tensors of one shape, in any mixture of types.
 
     A beat is taken from all inputs at once. Interval: 1 clock per beat where ``fifo_depth`` is

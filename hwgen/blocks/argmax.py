@@ -1,6 +1,6 @@
 """ArgMax: the index of the largest channel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -59,6 +59,13 @@ class ArgMaxConfig(Block):
 
     def compute(self, *tensors):
         return ArgMaxOp().compute(*tensors)
+
+    @property
+    def is_open(self):
+        return not self.stalls
+
+    def opened(self):
+        return replace(self, stalls=False) if self.takes_whole_pixels else None
 
     def create(self) -> "ArgMax":
         return ArgMax(self)

@@ -1,6 +1,6 @@
 """What every block is: a config with streams, clocks, a golden model and a hardware component."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from ..resources import Resources
 from ..streams import TensorStream
 
-__all__ = ["Block", "Schedule", "as_soon_as_possible"]
+__all__ = ["Block", "BufferedBlock", "PassThrough", "Schedule", "as_soon_as_possible"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,22 @@ class Block:
         """Parallelism, for reports; empty where there is no choice."""
         return {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can't wait, as a part of a pipeline behind a gate: what is behind is always
+        ready."""
+        return False
+
+    def opened(self) -> "Block | None":
+        """The block as such a part; None if it can't be one, as it takes other than one beat a
+        clock or makes more or fewer."""
+        return None
+
+    @property
+    def takes_whole_pixels(self) -> bool:
+        """Whether each beat, in and out, is a pixel."""
+        return all(s.beats_per_pixel == 1 for s in (*self.inputs, self.output))
+
     def compute(self, *tensors: np.ndarray) -> np.ndarray:
         """Golden model: (frames, H, W, C) integers of the inputs to those of the output."""
         raise NotImplementedError
@@ -94,3 +110,46 @@ class Block:
     def estimate(self, family: str) -> Resources:
         """Predicted resources on a device family."""
         raise NotImplementedError
+
+
+class BufferedBlock(Block):
+    """Base of blocks that end in a FIFO of ``fifo_depth`` beats; with 0 they are open."""
+
+    fifo_depth: int
+
+    @property
+    def is_open(self) -> bool:
+        return self.fifo_depth == 0
+
+    def with_fifo(self, depth):
+        """The same with a FIFO of ``depth`` beats."""
+        return replace(self, fifo_depth=depth)
+
+
+class PassThrough(Block):
+    """Base of blocks whose beats, those of ``stream``, go through as they are.
+
+    Each takes ``latency`` clocks. Interval: 1 clock.
+    """
+
+    stream: TensorStream
+
+    @property
+    def inputs(self) -> tuple[TensorStream, ...]:
+        return (self.stream,)
+
+    @property
+    def output(self) -> TensorStream:
+        """The stream; that of each output where there are several."""
+        return self.stream
+
+    @property
+    def cycles(self) -> int:
+        return self.stream.beats
+
+    def compute(self, *tensors):
+        return tensors[0]
+
+    def schedule(self, frames, *ready):
+        taken = as_soon_as_possible(ready[0])
+        return Schedule((taken,), taken, taken + self.latency)

@@ -17,7 +17,7 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType, uint_type
 from .activation import Activation
-from .block import Block, Schedule, as_soon_as_possible
+from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .elementwise import ActivationPipeline, activation_units
 from .parts import counter
 from .primitives import delay
@@ -35,7 +35,7 @@ SAMPLE = (16, 32)
 
 
 @dataclass(frozen=True, eq=False)
-class ConstantLayerConfig(Block):
+class ConstantLayerConfig(BufferedBlock):
     """Dot products of a whole input vector with constant weights, bias and activation.
 
     A beat brings all inputs and is held for ``hold`` clocks. In each of these all neurons take
@@ -253,6 +253,9 @@ class ConstantLayerConfig(Block):
         for op, _ in self.activations:
             sums = op.compute(sums)
         return sums
+
+    def opened(self):
+        return self.with_fifo(0) if self.takes_whole_pixels and self.hold == 1 else None
 
     def create(self) -> "ConstantLayer":
         return ConstantLayer(self)

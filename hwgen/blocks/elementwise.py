@@ -13,7 +13,7 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .activation import Activation
-from .block import Block, Schedule, as_soon_as_possible
+from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .fifo import fifo_resources
 from .parts import counter
 from .primitives import StreamFifo, delay
@@ -131,7 +131,7 @@ class ActivationPipeline(wiring.Component):
 
 
 @dataclass(frozen=True, eq=False)
-class ElementwiseConfig(Block):
+class ElementwiseConfig(BufferedBlock):
     """Bias, clip, requantize and threshold of a tensor that no neuron layer makes.
 
     Interval: 1 clock per beat where ``fifo_depth`` is above ``latency``.
@@ -187,6 +187,9 @@ class ElementwiseConfig(Block):
         for unit in self.activation_units():
             x = unit.compute(x)
         return x
+
+    def opened(self):
+        return self.with_fifo(0) if self.takes_whole_pixels else None
 
     def create(self) -> "Elementwise":
         return Elementwise(self)

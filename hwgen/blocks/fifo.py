@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from ..streams import TensorStream
-from .block import Block, Schedule, as_soon_as_possible
+from .block import PassThrough
 from .primitives import StreamFifo, memory_style, ram_bram36
 
 __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
@@ -30,7 +30,7 @@ def fifo_resources(width: int, depth: int) -> Resources:
 
 
 @dataclass(frozen=True)
-class FifoConfig(Block):
+class FifoConfig(PassThrough):
     """Buffer of ``depth`` beats; contents pass unchanged.
 
     Latency: 1 clock at depth 2, else 2. Interval: 1 clock. Both handshakes are registered.
@@ -51,30 +51,11 @@ class FifoConfig(Block):
             raise ValueError(f"depth ({self.depth}) must be at least 2")
 
     @property
-    def inputs(self) -> tuple[TensorStream, ...]:
-        return (self.stream,)
-
-    @property
-    def output(self) -> TensorStream:
-        return self.stream
-
-    @property
     def latency(self) -> int:
         return StreamFifo.latency_of(self.depth)
 
-    @property
-    def cycles(self) -> int:
-        return self.stream.beats
-
-    def compute(self, *tensors):
-        return tensors[0]
-
     def create(self) -> "Fifo":
         return Fifo(self)
-
-    def schedule(self, frames, *ready):
-        taken = as_soon_as_possible(ready[0])
-        return Schedule((taken,), taken, taken + self.latency)
 
     def estimate(self, family):
         return fifo_resources(self.stream.data_width + 1, self.depth)

@@ -8,14 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from ..streams import TensorStream
-from .block import Block, Schedule, as_soon_as_possible
+from .block import PassThrough
 from .parts import port_names
 
 __all__ = ["Fork", "ForkConfig"]
 
 
 @dataclass(frozen=True)
-class ForkConfig(Block):
+class ForkConfig(PassThrough):
     """Copies a stream to ``outputs`` consumers, each of which takes a beat as soon as it can.
 
     A beat leaves the input when its last consumer takes it. Latency: 0 clocks. Interval: 1 clock.
@@ -36,32 +36,11 @@ class ForkConfig(Block):
             raise ValueError(f"outputs ({self.outputs}) must be at least 2")
 
     @property
-    def inputs(self) -> tuple[TensorStream, ...]:
-        return (self.stream,)
-
-    @property
-    def output(self) -> TensorStream:
-        """The stream of each output."""
-        return self.stream
-
-    @property
     def latency(self) -> int:
         return 0
 
-    @property
-    def cycles(self) -> int:
-        return self.stream.beats
-
-    def compute(self, *tensors):
-        """What each output carries."""
-        return tensors[0]
-
     def create(self) -> "Fork":
         return Fork(self)
-
-    def schedule(self, frames, *ready):
-        taken = as_soon_as_possible(ready[0])
-        return Schedule((taken,), taken, taken)
 
     def estimate(self, family):
         return Resources(lut=2 * self.outputs + self.outputs // 4, ff=self.outputs)

@@ -1,6 +1,6 @@
 """Gate: lets beats into a pipeline that can't be stalled while the FIFO behind it has places."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -8,34 +8,13 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from ..streams import TensorStream
-from .argmax import ArgMaxConfig
-from .block import Block, Schedule, as_soon_as_possible
-from .constant_layer import ConstantLayerConfig
-from .elementwise import ElementwiseConfig
+from .block import PassThrough
 
-__all__ = ["Gate", "GateConfig", "is_open", "opened"]
-
-
-def opened(block: Block) -> Block | None:
-    """The block as a part of a pipeline behind a gate: without FIFO or stalls; None if it can't
-    be one, as it takes other than one beat a clock or makes more or fewer."""
-    if any(stream.beats_per_pixel > 1 for stream in (*block.inputs, block.output)):
-        return None
-    if isinstance(block, ElementwiseConfig) or (isinstance(block, ConstantLayerConfig)
-                                                and block.hold == 1):
-        return replace(block, fifo_depth=0)
-    return replace(block, stalls=False) if isinstance(block, ArgMaxConfig) else None
-
-
-def is_open(block: Block) -> bool:
-    """Whether it is such a part, which needs everything behind it to be ready always."""
-    if isinstance(block, (ConstantLayerConfig, ElementwiseConfig)):
-        return block.fifo_depth == 0
-    return isinstance(block, ArgMaxConfig) and not block.stalls
+__all__ = ["Gate", "GateConfig"]
 
 
 @dataclass(frozen=True)
-class GateConfig(Block):
+class GateConfig(PassThrough):
     """Beats pass, registered, while the FIFO at the end of a pipeline has a place for each.
 
     The blocks between the two need no handshake and no FIFOs of their own: a beat that has passed
@@ -57,30 +36,11 @@ class GateConfig(Block):
             raise ValueError(f"places ({self.places}) must be at least 1")
 
     @property
-    def inputs(self) -> tuple[TensorStream, ...]:
-        return (self.stream,)
-
-    @property
-    def output(self) -> TensorStream:
-        return self.stream
-
-    @property
     def latency(self) -> int:
         return 1
 
-    @property
-    def cycles(self) -> int:
-        return self.stream.beats
-
-    def compute(self, *tensors):
-        return tensors[0]
-
     def create(self) -> "Gate":
         return Gate(self)
-
-    def schedule(self, frames, *ready):
-        taken = as_soon_as_possible(ready[0])
-        return Schedule((taken,), taken, taken + 1)
 
     def estimate(self, family):
         count = self.places.bit_length()

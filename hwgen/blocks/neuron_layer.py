@@ -19,7 +19,7 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import TERNARY, NumType, uint_type
 from .activation import Activation
-from .block import Block, Schedule, as_soon_as_possible
+from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .elementwise import activation_units
 from .fifo import fifo_resources
 from .parts import counter
@@ -38,7 +38,7 @@ __all__ = ["NeuronLayer", "NeuronLayerConfig"]
 
 
 @dataclass(frozen=True, eq=False)
-class NeuronLayerConfig(Block):
+class NeuronLayerConfig(BufferedBlock):
     """Dot products of each input vector with constant weights, bias and activation.
 
     Inputs are used in order of arrival: ``simd`` lanes at a time meet all neurons, ``pe`` per

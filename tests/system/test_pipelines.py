@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwgen.blocks.fifo import FifoConfig
-from hwgen.blocks.gate import GateConfig, is_open
+from hwgen.blocks.gate import GateConfig
 from hwgen.hardware import Source
 from hwgen.lower import build_hardware, plan_layers
 from hwgen.ops import ArgMax, Conv, Requantize, Threshold
@@ -44,7 +44,7 @@ def test_one_gate_one_fifo_and_nothing_between():
     _, hardware, _ = unrolled()
     names = ["scale_gate", "scale", "tables", "sums", "digit", "digit_fifo"]
     assert [node.name for node in hardware.nodes] == names
-    assert [is_open(node.block) for node in hardware.nodes] == [False, *[True] * 4, False]
+    assert [node.block.is_open for node in hardware.nodes] == [False, *[True] * 4, False]
     gate, *_, fifo = hardware.nodes
     assert isinstance(gate.block, GateConfig)
     assert isinstance(fifo.block, FifoConfig)
@@ -93,7 +93,7 @@ def test_a_layer_alone_keeps_its_own_fifo():
     plan, = plans = plan_layers(graph)
     chosen = {"a": min(plan.options("xc7"), key=lambda o: o.cycles)}
     hardware, _ = size_buffers(build_hardware(graph, plans, chosen))
-    assert not any(isinstance(n.block, GateConfig) or is_open(n.block) for n in hardware.nodes)
+    assert not any(isinstance(n.block, GateConfig) or n.block.is_open for n in hardware.nodes)
 
 
 def test_a_gate_without_places_is_refused():
