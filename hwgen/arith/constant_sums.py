@@ -146,13 +146,19 @@ class _Sharing:
         weights = weights + self.moved[:, None]
         digits = signed_digits(weights.T)
         self.distances = digits.shape[2]
-        self.digits = digits.astype(np.int8)
+        self.digits = np.ascontiguousarray(digits, dtype=np.int8)
         high = (1 << a_width) - 1
         self.highs = [high] * inputs
         self.levels = [0] * inputs
         self.parts: list[_Part] = []
+        self._digits_changed()
         self.counts = np.zeros((inputs, inputs, 2 * self.distances - 1, 2), dtype=np.int32)
         self._count(np.arange(inputs))
+
+    def _digits_changed(self) -> None:
+        """Digits of each number in a row, and where there are any, for products of matrices."""
+        self.signs = self.digits.reshape(len(self.digits), -1).astype(np.float32)
+        self.there = abs(self.signs)
 
     def _count(self, rows: np.ndarray) -> None:
         """How often numbers appear together: (first, second, distance, unlike signs)."""
@@ -203,22 +209,20 @@ class _Sharing:
 
     def _uses(self, part: _Part) -> np.ndarray:
         """(sums, distances) entries -1, 0, 1: where a part appears, and with which sign."""
-        used = np.ones(self.digits.shape[1:], dtype=np.int8)
-        first = True
-        for index, distance, off in part.members:
-            there = np.zeros_like(used)
-            there[:, :self.distances - distance] = self.digits[index][:, distance:]
-            there = -there if off else there
-            used = there if first else np.where(used == there, used, 0).astype(np.int8)
-            first = False
+        (first, *_), *others = part.members
+        used = self.digits[first].copy()  # at distance 0, with its own sign
+        for index, distance, off in others:
+            there = self.digits[index][:, distance:]
+            low = used[:, :self.distances - distance]
+            low *= low == (-there if off else there)
+            used[:, self.distances - distance:] = 0
         return used
 
     def _third(self, pair: _Part) -> _Part | None:
         """The number that most often joins a pair, at the distance 0 of its first."""
         used = self._uses(pair)
         flat = used.reshape(-1).astype(np.float32)
-        others = self.digits.reshape(len(self.digits), -1).astype(np.float32)
-        signs, together = others @ flat, abs(others) @ abs(flat)
+        signs, together = self.signs @ flat, self.there @ abs(flat)
         for index, *_ in pair.members:
             signs[index] = together[index] = 0
         same, unlike = (together + signs) / 2, (together - signs) / 2
@@ -251,6 +255,7 @@ class _Sharing:
         self.highs.append(self._high(part))
         self.levels.append(1 + max(self.levels[index] for index, *_ in part.members))
         self.digits = np.concatenate([self.digits, used[None]])
+        self._digits_changed()
         number = len(self.digits)
         grown = np.zeros((number, number, *self.counts.shape[2:]), dtype=np.int32)
         grown[:-1, :-1] = self.counts
