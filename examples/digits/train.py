@@ -1,15 +1,10 @@
 """Train the digits classifier with quantization in the loop and export it for hwgen.
 
-The data are the 1797 images of handwritten digits that ship with scikit-learn (UCI "Optical
-Recognition of Handwritten Digits"): 8 x 8 pixels of 0 to 16, clipped to 15 so that a pixel is
-UINT4. 360 images, 20 %, are held out by a fixed stratified split; they only measure the network
-once it is trained. The defaults of the options were chosen by ``--cross-validate`` within the other
-1437 images.
+The images, and how some of them are held out: ``training.py``. The defaults of the options were
+chosen by ``--cross-validate`` within the images that are not.
 
 Weights are ternary or binary and activations unsigned codes of a few bits; both are rounded in
 the forward pass, and the gradient passes the rounding unchanged (straight-through estimator).
-Everything is seeded and runs on one thread, so a run repeats exactly on the same machine and
-version of PyTorch.
 
 Usage: ``python examples/digits/train.py [--cross-validate 5]``
 """
@@ -18,21 +13,23 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from export import Activation, TrainedLayer, export, integer_scores
-from sklearn.datasets import load_digits
-from sklearn.model_selection import StratifiedKFold, train_test_split
 from torch import Tensor, nn
+from training import (
+    CLASSES,
+    augmented,
+    cross_validate,
+    load_split,
+    print_test_accuracy,
+    round_straight_through,
+    training_parser,
+    use_one_thread,
+)
 
-FOLDER = Path(__file__).resolve().parent
-TEST_SIZE = 360  # images held out
-SPLIT_SEED = 0
-CLASSES = 10
-LARGEST_PIXEL = 15
 LABEL_SMOOTHING = 0.1
 
 
@@ -51,8 +48,7 @@ class Options:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = training_parser(__doc__, epochs=300)
     kinds = ("ternary", "binary")
     parser.add_argument("--channels1", type=int, default=16, help="channels of conv1")
     parser.add_argument("--channels2", type=int, default=32, help="channels of conv2")
@@ -62,21 +58,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
                         default=["ternary", "binary", "ternary"],
                         metavar=("CONV1", "CONV2", "FC"),
                         help="kind of weights of each layer, ternary or binary")
-    parser.add_argument("--epochs", type=int, default=300, help="passes over the training images")
-    parser.add_argument("--batch", type=int, default=64, help="images per step")
-    parser.add_argument("--rate", type=float, default=0.02, help="first learning rate of Adam; "
-                        "falls to zero along a cosine")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order, augmentation")
-    parser.add_argument("--cross-validate", type=int, default=0, metavar="FOLDS",
-                        help="only print the accuracy of this many folds of the training images; "
-                        "0 trains on all of them and exports")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the exported files")
     return parser.parse_args(arguments)
-
-
-def round_straight_through(x: Tensor, rounded: Tensor) -> Tensor:
-    """``rounded`` forward, gradient of ``x`` backward."""
-    return x + (rounded - x).detach()
 
 
 def quantized_weights(latent: Tensor, kind: str) -> Tensor:
@@ -142,21 +124,6 @@ class DigitsNet(nn.Module):
                 weights.clamp_(-1, 1)
 
 
-def augmented(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image turned by up to 8 degrees, scaled by up to 8 %, shifted by up to 0.25 pixels."""
-    def uniform(limit: float) -> Tensor:
-        return (2 * torch.rand(len(x), generator=generator) - 1) * limit
-
-    angle, size = torch.deg2rad(uniform(8)), 1 + uniform(0.08)
-    cosine, sine = torch.cos(angle) * size, torch.sin(angle) * size
-    shift = 0.25 * 2 / x.shape[-1]  # in the coordinates of affine_grid, -1 to +1
-    transform = torch.stack([torch.stack([cosine, -sine, uniform(shift)], 1),
-                             torch.stack([sine, cosine, uniform(shift)], 1)], 1)
-    grid = F.affine_grid(transform, list(x.shape), align_corners=False)
-    moved = F.grid_sample(x, grid, align_corners=False)
-    return torch.clamp(torch.round(moved), 0, LARGEST_PIXEL)
-
-
 def train(x: np.ndarray, labels: np.ndarray, options: Options, verbose: bool) -> DigitsNet:
     """A network trained on images (frames, 8, 8, 1) for a fixed number of epochs."""
     torch.manual_seed(options.seed)
@@ -218,36 +185,15 @@ def trained_layers(net: DigitsNet) -> list[TrainedLayer]:
     return layers
 
 
-def load_split() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training and test images (frames, 8, 8, 1) uint8, and their labels."""
-    digits = load_digits()
-    x = np.minimum(digits.images, LARGEST_PIXEL).astype(np.uint8)[..., np.newaxis]
-    labels = digits.target.astype(np.uint8)
-    train_x, test_x, train_labels, test_labels = train_test_split(
-        x, labels, test_size=TEST_SIZE, stratify=labels, random_state=SPLIT_SEED)
-    return train_x, train_labels, test_x, test_labels
-
-
-def cross_validate(x: np.ndarray, labels: np.ndarray, options: Options, folds: int) -> None:
-    """Print the accuracy of each fold of the training images, and over all."""
-    right = []
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=SPLIT_SEED)
-    for fold, (chosen, rest) in enumerate(splitter.split(x, labels), 1):
-        net = train(x[chosen], labels[chosen], options, verbose=False)
-        right.append(scores_of(net, x[rest]).argmax(1) == labels[rest])
-        print(f"fold {fold} of {folds}: {100 * right[-1].mean():.2f} %", flush=True)
-    print(f"validation accuracy: {100 * np.concatenate(right).mean():.2f} % of {len(x)} images")
-
-
 def main(arguments: list[str] | None = None) -> int:
     given = parse_arguments(arguments)
     options = Options(given.channels1, given.channels2, given.bits, tuple(given.weights),
                       given.epochs, given.batch, given.rate, given.seed)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    use_one_thread()
     train_x, train_labels, test_x, test_labels = load_split()
     if given.cross_validate:
-        cross_validate(train_x, train_labels, options, given.cross_validate)
+        cross_validate(train_x, train_labels, given.cross_validate, lambda x, labels, others:
+                       scores_of(train(x, labels, options, verbose=False), others).argmax(1))
         return 0
     net = train(train_x, train_labels, options, verbose=True)
     layers = trained_layers(net)
@@ -256,8 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("error: the exported integers differ from the trained network", file=sys.stderr)
         return 1
     export(given.output, layers, test_x, test_labels)
-    right = int((scores.argmax(1) == test_labels).sum())
-    print(f"test accuracy: {100 * right / len(test_x):.2f} % ({right} of {len(test_x)} images)")
+    print_test_accuracy(scores.argmax(1), test_labels)
     return 0
 
 

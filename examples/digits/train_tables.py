@@ -6,9 +6,6 @@ whatever its weights and threshold are. Every class adds a few of these, some of
 Which ones are read is learned: of a neuron's weights those of largest magnitude count, fewer and
 fewer while training goes on, and the gradient reaches all of them (straight-through estimator).
 
-Everything is seeded and runs on one thread, so a run repeats exactly on the same machine and
-version of PyTorch.
-
 Usage: ``python examples/digits/train_tables.py [--cross-validate 5]``
 """
 
@@ -20,9 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
-from train import CLASSES, FOLDER, SPLIT_SEED, augmented, load_split, round_straight_through
+from training import (
+    CLASSES,
+    augmented,
+    cross_validate,
+    load_split,
+    print_test_accuracy,
+    round_straight_through,
+    training_parser,
+    use_one_thread,
+)
 
 from hwgen.model import save_description
 
@@ -66,20 +71,10 @@ class Integers:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = training_parser(__doc__, epochs=800)
     parser.add_argument("--neurons", type=int, default=216, help="hidden neurons")
     parser.add_argument("--votes", type=int, default=33, help="hidden neurons that a class reads")
-    parser.add_argument("--epochs", type=int, default=800, help="passes over the training images")
-    parser.add_argument("--batch", type=int, default=64, help="images per step")
-    parser.add_argument("--rate", type=float, default=0.02, help="first learning rate of Adam; "
-                        "falls to zero along a cosine")
     parser.add_argument("--smoothing", type=float, default=0.1, help="of the labels")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order, augmentation")
-    parser.add_argument("--cross-validate", type=int, default=0, metavar="FOLDS",
-                        help="only print the accuracy of this many folds of the training images; "
-                        "0 trains on all of them and exports")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the exported files")
     return parser.parse_args(arguments)
 
 
@@ -195,25 +190,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parse_arguments(arguments)
     options = Options(given.neurons, given.votes, given.epochs, given.batch, given.rate,
                       given.smoothing, given.seed)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    use_one_thread()
     train_x, train_labels, test_x, test_labels = load_split()
     if given.cross_validate:
-        right = []
-        splitter = StratifiedKFold(given.cross_validate, shuffle=True, random_state=SPLIT_SEED)
-        for fold, (chosen, rest) in enumerate(splitter.split(train_x, train_labels), 1):
-            net = train(train_x[chosen], train_labels[chosen], options)
-            right.append(net.classes(inputs_of(train_x[rest])) == train_labels[rest])
-            print(f"fold {fold} of {given.cross_validate}: {100 * right[-1].mean():.2f} %",
-                  flush=True)
-        print(f"validation accuracy: {100 * np.concatenate(right).mean():.2f} % of "
-              f"{len(train_x)} images")
+        cross_validate(train_x, train_labels, given.cross_validate, lambda x, labels, others:
+                       train(x, labels, options).classes(inputs_of(others)))
         return 0
     net = train(train_x, train_labels, options)
     export(given.output, net, inputs_of(test_x), test_labels)
-    right_ones = int((net.classes(inputs_of(test_x)) == test_labels).sum())
-    print(f"test accuracy: {100 * right_ones / len(test_x):.2f} % "
-          f"({right_ones} of {len(test_x)} images)")
+    print_test_accuracy(net.classes(inputs_of(test_x)), test_labels)
     return 0
 
 

@@ -16,7 +16,8 @@ def value_of(term: Term, nets: dict[int, int]) -> int:
 
 
 def evaluate(compression: Compression, inputs: dict[int, int]) -> list[int]:
-    """Bits of the output; a net that a stage reads must be in the registers before it."""
+    """Bits of the output; a net that a stage reads must be in the registers before it, if there
+    are any."""
     held = {**inputs, ONE: 1}
     for stage in compression.stages:
         nets = dict(held)
@@ -30,7 +31,7 @@ def evaluate(compression: Compression, inputs: dict[int, int]) -> list[int]:
             total = sum((nets[t.nets[0]] ^ (t.table == INVERTED)) << n
                         for n, row in enumerate(adder.rows) for t in row)
             nets |= {net: total >> n & 1 for n, net in enumerate(adder.outputs)}
-        held = {net: nets[net] for net in (*stage.live, ONE)}
+        held = {net: nets[net] for net in (*stage.live, ONE)} if stage.live else nets
     return [held[net] if net is not None else 0 for net in compression.output]
 
 

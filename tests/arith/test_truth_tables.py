@@ -5,22 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwgen.arith.bit_heap import LEVELS, Compression, Term
+from hwgen.arith.bit_heap import LEVELS, Term
 from hwgen.arith.comparison import larger_of
 from hwgen.arith.truth_tables import tabulate
-
-
-def value_of(compression: Compression, nets: dict[int | None, int]) -> list[int]:
-    """Output bits for given values of the input nets."""
-    values = {None: 0, -1: 1} | nets
-    for stage in compression.stages:
-        for level in stage.levels:
-            made = {}
-            for lut in level:
-                index = sum(values[net] << n for n, net in enumerate(lut.nets))
-                made |= {out: table >> index & 1 for out, table in zip(lut.outputs, lut.tables)}
-            values |= made
-    return [values[net] for net in compression.output]
+from tests.arith.proofs import evaluate
 
 
 def bits(value: int, width: int) -> list[int]:
@@ -40,7 +28,7 @@ def test_every_function_is_right_for_all_inputs(given_terms):
         nets = dict(enumerate(bits(value, 8)))
         wanted = [f.table >> sum(nets[net] << n for n, net in enumerate(f.nets)) & 1
                   for f in functions]
-        assert value_of(compression, nets) == wanted
+        assert evaluate(compression, nets) == wanted
 
 
 def test_luts_have_at_most_six_inputs_and_with_two_outputs_five():
@@ -77,7 +65,7 @@ def test_the_larger_is_chosen_with_its_tag_and_the_first_of_equals(width, signed
     for a, b in product(range(1 << width), repeat=2):
         nets = dict(enumerate([*bits(a, width), *bits(b, width), 0, 1]))
         second = (b ^ low) > (a ^ low) if signed else b > a
-        assert value_of(compression, nets) == [*bits(b if second else a, width), second, second]
+        assert evaluate(compression, nets) == [*bits(b if second else a, width), second, second]
 
 
 @pytest.mark.parametrize("width", [6, 7, 8, 11, 16, 17, 24])
@@ -90,5 +78,5 @@ def test_wide_numbers_compare_in_few_levels(width):
             rng.randrange(1 << width)
         nets = dict(enumerate([*bits(a, width), *bits(b, width)]))
         sign = 1 << width - 1
-        assert value_of(compression, nets)[-1] == ((b ^ sign) > (a ^ sign))
+        assert evaluate(compression, nets)[-1] == ((b ^ sign) > (a ^ sign))
     assert len(compression.stages[0].levels) <= LEVELS + (width > 18)
