@@ -36,7 +36,7 @@ from hwgen.arith.constant_sums import constant_sums
 from hwgen.arith.dot_product import DotProduct
 from hwgen.arith.dsp import DspDotProduct, plan_slices
 from hwgen.arith.phased_product import PhasedPlan, PhasedProduct
-from hwgen.blocks.activation import Activation
+from hwgen.blocks.activation_kinds import activation_of
 from hwgen.blocks.constant_layer import ConstantLayerConfig, ConstantNeurons
 from hwgen.blocks.primitives import Export
 from hwgen.blocks.window import WindowGeometry
@@ -464,7 +464,7 @@ def cases() -> Iterator[Case]:
     yield Case(f"UCI digits, a result per clock, {right.mean():.1%} of {len(right)} right", {
         "hwgen": built(digits, "zybo-z7010")}, goal="TreeLUT: 582 LUT, 96.4 %")
     levels = np.sort(np.random.default_rng(0).integers(-2048, 2048, (32, 3)), axis=1)
-    unit = Activation.of(Threshold(levels, [False] * 32, uint_type(2)), int_type(12), uint_type(2),
+    unit = activation_of(Threshold(levels, [False] * 32, uint_type(2)), int_type(12), uint_type(2),
                          32, 4)
     yield Case("thresholds, 32 channels, 4 at once, 12 to 2 bits", {
         "hwgen": made(unit.create, unit.latency)}, goal="172 LUT, 238 FF")

@@ -12,7 +12,7 @@ from .arith.compressor import ARITHMETIC_MODULES
 from .arith.dsp import MAC, MAC_ROWS, plan_slices
 from .arith.phased_product import MOST_PHASES
 from .arith.trits import packed_width
-from .blocks.activation import activation_ops
+from .blocks.activation_kinds import activation_ops
 from .blocks.add import AddConfig
 from .blocks.argmax import ArgMaxConfig
 from .blocks.block import Block

@@ -13,6 +13,7 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .activation import Activation
+from .activation_kinds import activation_of
 from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .fifo import fifo_resources
 from .parts import counter
@@ -26,7 +27,7 @@ def activation_units(activations: Sequence[tuple[Op, NumType]], stream: TensorSt
     """Configs of the units that (operation, output type) pairs need on a stream, in order."""
     kind, units = stream.dtype, []
     for op, out_type in activations:
-        units.append(Activation.of(op, kind, out_type, stream.channels, stream.lanes))
+        units.append(activation_of(op, kind, out_type, stream.channels, stream.lanes))
         kind = out_type
     return tuple(units)
 

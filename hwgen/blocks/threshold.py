@@ -1,0 +1,284 @@
+"""Threshold: counts the levels that an accumulator reaches, in one of three forms."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal
+
+from ..arith.bit_heap import LEVELS, LUT_INPUTS, ONE, Compression, Lut, Stage, Term
+from ..arith.comparison import level_luts, levels_reached
+from ..arith.compressor import Compressor
+from ..arith.truth_tables import pack, tabulate
+from ..ops import Threshold
+from ..resources import Resources
+from ..types import NumType, smallest_type
+from .activation import Activation, ActivationUnit
+from .parts import constant_table
+from .primitives import delay
+
+__all__ = ["ParallelThreshold", "ThresholdActivation", "ThresholdTable", "ThresholdUnit"]
+
+MOST_PARALLEL = 7  # levels that x is compared with at once
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdActivation(Activation):
+    """Levels reached. Whatever is smallest of: a table of x; all levels compared with at once; a
+    binary search with one comparator per result bit and lane."""
+
+    op: Threshold
+
+    @cached_property
+    def count(self) -> int:
+        """Levels of a channel."""
+        return self.op.levels.shape[1]
+
+    @property
+    def bits(self) -> int:
+        return self.count.bit_length()
+
+    @cached_property
+    def negate(self) -> np.ndarray:
+        """(channels,): the output falls as x rises."""
+        return np.broadcast_to(self.op.negate, self.channels)
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """(channels, 2**bits - 1) rising levels; those that are never reached fill up the end."""
+        levels = np.broadcast_to(self.op.levels, (self.channels, self.count))
+        # x <= -t is "not x >= 1 - t": a falling channel counts the levels it does not reach.
+        levels = np.where(self.negate[:, None], (1 - levels)[:, ::-1], levels)
+        never = self.in_type.high + 1
+        full = np.full((self.channels, (1 << self.bits) - 1), never, dtype=np.int64)
+        full[:, :self.count] = np.clip(levels, self.in_type.low, never)
+        return full
+
+    @property
+    def compare(self) -> NumType:
+        """Type in which x and levels are compared."""
+        return smallest_type(self.in_type.low, self.in_type.high + 1)
+
+    @property
+    def two_clocks(self) -> list[bool]:
+        """For each result bit, whether its constants need a clock of their own."""
+        return [self.group_width + stage > 6 for stage in range(self.bits)]
+
+    @cached_property
+    def form(self) -> str:
+        """``table``, ``parallel`` or ``search``."""
+        if self.in_type.width + self.group_width <= LUT_INPUTS + 1:
+            return "table"
+        comparison = level_luts(self.in_type.width, self.group_width)
+        parallel = self.lanes * (self.count * comparison + self._code_luts)
+        # A search takes a register of x more for each bit.
+        return "parallel" if self.count <= MOST_PARALLEL and comparison <= LEVELS \
+            and parallel <= 1.25 * self._searched.lut else "search"
+
+    @property
+    def latency(self):
+        if self.form == "search":
+            return self.bits + sum(self.two_clocks) + 1
+        return 1 if self.form == "table" else 2
+
+    def create(self):
+        return {"table": ThresholdTable, "parallel": ParallelThreshold,
+                "search": ThresholdUnit}[self.form](self)
+
+    @property
+    def packs_constants(self) -> bool:
+        """Whether levels of many groups come from LUTs of their own, two bits in each; those of few
+        groups fit the LUTs that compare."""
+        return self.group_width > 3
+
+    @property
+    def _code_luts(self) -> int:
+        """LUTs of a lane from the levels reached to the result's code."""
+        out = self.out_type.width
+        if self.count > LUT_INPUTS + 1:
+            return self.bits + ceil(out / 2)
+        return ceil(out / 2) if self.count <= LUT_INPUTS else out
+
+    @property
+    def _searched(self) -> Resources:
+        """A binary search."""
+        width, out = self.compare.width, self.out_type.width
+        lut = 0.0
+        for stage in range(self.bits):
+            index = self.group_width + stage
+            constants = 0.5 if 1 < index <= LUT_INPUTS else ceil((1 << index) / 64)
+            alone = self.packs_constants and index > 1
+            within = (0.2, 0.65, 0.65, 0.85, 1.0)[min(index, 4)]  # the LUTs that compare
+            lut += width * (0.5 + constants if alone else within)
+        return Resources(lut=self.lanes * (lut + out),
+                         ff=self.lanes * (width * (self.bits - 1) + 2 * self.bits + out))
+
+    def estimate(self):
+        out = self.out_type.width
+        if self.form == "table":
+            both = 2 if self.in_type.width + self.group_width <= LUT_INPUTS else 1
+            return Resources(lut=self.lanes * ceil(out / both), ff=self.lanes * out)
+        if self.form == "parallel":
+            comparison = level_luts(self.in_type.width, self.group_width)
+            return Resources(lut=self.lanes * (self.count * comparison + self._code_luts),
+                             ff=self.lanes * (self.count + out))
+        return self._searched
+
+
+class ThresholdTable(ActivationUnit):
+    """Looks the results up, by the bits of x and of the group. Latency: 1 clock."""
+
+    config: ThresholdActivation
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        width, out = cfg.in_type.width, cfg.out_type
+        codes = np.arange(1 << width)
+        values = cfg.in_type.decode(codes)
+        values = np.where(cfg.in_type.contains(values), values, cfg.in_type.high)
+        results = out.encode(cfg.op.compute(np.repeat(values, cfg.channels).reshape(
+            1, 1, -1, cfg.channels)))[0, 0]
+        results = results.reshape(-1, cfg.groups, cfg.lanes)
+        groups = np.minimum(np.arange(1 << cfg.group_width), cfg.groups - 1)
+        functions = []
+        for n in range(cfg.lanes):
+            nets = (*range(n * width, (n + 1) * width),
+                    *range(cfg.lanes * width, cfg.lanes * width + cfg.group_width))
+            column = results[:, groups, n].T.reshape(-1).tolist()
+            functions += [Term(nets, sum((code >> bit & 1) << k for k, code in enumerate(column)))
+                          for bit in range(out.width)]
+        inputs = cfg.lanes * width + cfg.group_width
+        m.submodules.tables = tables = Compressor(tabulate(functions, inputs), inputs, 0)
+        m.d.comb += [tables.shared.eq(Cat(self.x, self.group[:cfg.group_width])),
+                     self.y.eq(tables.o)]
+        return m
+
+
+class ParallelThreshold(ActivationUnit):
+    """Compares x with all levels at once, and counts those that it reaches. Latency: 2 clocks."""
+
+    config: ThresholdActivation
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        width, count, out = cfg.in_type.width, cfg.count, cfg.out_type
+        # Offset binary; codes of BIPOLAR are in the order of their values.
+        low = cfg.in_type.low
+        levels = cfg.levels[:, :count] - low
+        if cfg.in_type.bipolar:
+            levels = (levels + 1) // 2
+        levels = levels.reshape(cfg.groups, cfg.lanes, count).swapaxes(0, 1)
+        falls = cfg.negate.reshape(cfg.groups, cfg.lanes).T
+        x = self.x
+        if cfg.in_type.signed:
+            x = x ^ sum(1 << n * width + width - 1 for n in range(cfg.lanes))
+        compared = levels_reached(levels, falls, width, cfg.group_width)
+        m.submodules.compared = compared_with = Compressor(
+            compared, cfg.lanes * width + cfg.group_width, 0)
+        m.d.comb += compared_with.shared.eq(Cat(x, self.group[:cfg.group_width]))
+
+        codes = out.encode(cfg.op.base + cfg.op.step * np.arange(count + 1)).tolist()
+        luts: list[list[Lut]] = [[], []]
+        output: list[int | None] = []
+        nets = cfg.lanes * count
+        for n in range(cfg.lanes):
+            reached: tuple[int | None, ...] = tuple(range(n * count, (n + 1) * count))
+            weights = [1] * count
+            if count > LUT_INPUTS + 1:  # six of them become a number first
+                six = tuple(net for net in reached[:6] if net is not None)
+                made, number, nets = pack([Term(six, _table_of(
+                    lambda i, k=k: i.bit_count() >> k & 1, 6)) for k in range(3)], nets)
+                luts[0] += made
+                reached, weights = (*number, *reached[6:]), [1, 2, 4, *weights[6:]]
+
+            def code(index: int, bit: int, weights=tuple(weights)) -> int:
+                number = sum(w * (index >> k & 1) for k, w in enumerate(weights))
+                return codes[min(number, count)] >> bit & 1
+
+            inputs = tuple(net for net in reached if net is not None)
+            made, found, nets = pack(
+                [Term(inputs, _table_of(lambda i, bit=bit: code(i, bit), len(inputs)))
+                 for bit in range(out.width)], nets)
+            luts[1] += made
+            output += found
+        live = list(dict.fromkeys(net for net in output if net is not None and net != ONE))
+        stage = Stage([level for level in luts if level], [], live)
+        m.submodules.codes = coded = Compressor(
+            Compression((stage,), tuple(output), (), nets), cfg.lanes * count, 0)
+        m.d.comb += [coded.shared.eq(compared_with.o), self.y.eq(coded.o)]
+        return m
+
+
+def _table_of(function, inputs: int) -> int:
+    return sum(function(index) << index for index in range(1 << inputs))
+
+
+class ThresholdUnit(ActivationUnit):
+    """Counts the levels that x reaches by binary search: one comparator per result bit and lane.
+
+    Latency: one clock per result bit, two where its constants need more than one LUT level, and
+    one for the result's code.
+    """
+
+    config: ThresholdActivation
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.config
+        group = self.group if cfg.groups > 1 else Const(0, 0)
+        width = cfg.compare.width
+        x = [self.lane(n) for n in range(cfg.lanes)]
+        found = [Const(0, 0)] * cfg.lanes
+        for stage in range(cfg.bits):
+            step = 1 << (cfg.bits - 1 - stage)
+            next_found, next_x = [], []
+            for n in range(cfg.lanes):
+                # levels of this lane, by group and by the bits found so far
+                rows = cfg.levels[n::cfg.lanes, step - 1::2 * step]
+                constants = rows.T.reshape(-1) if stage else rows[:, 0]
+                index = Cat(group[:cfg.group_width], found[n])
+                if cfg.group_width and cfg.groups != 1 << cfg.group_width:
+                    padded = np.zeros((rows.shape[1], 1 << cfg.group_width), dtype=np.int64)
+                    padded[:, :cfg.groups] = rows.T
+                    constants = padded.reshape(-1)
+                level = constant_table(m, f"levels_{stage}_{n}", constants, index, width,
+                                       alone=cfg.packs_constants)
+                if cfg.compare.signed:
+                    level = level.as_signed()
+                operand, known = x[n], found[n]
+                if cfg.two_clocks[stage]:
+                    level = delay(m, level, 1, f"level_{stage}_{n}")
+                    operand = delay(m, operand, 1, f"held_{stage}_{n}")
+                    known = delay(m, known, 1, f"known_{stage}_{n}") if len(known) else known
+                reached = Signal(name=f"reached_{stage}_{n}", reset_less=True)
+                m.d.sync += reached.eq(operand >= level)
+                next_found.append(Cat(reached, delay(m, known, 1, f"found_{stage}_{n}"))
+                                  if len(known) else reached)
+                next_x.append(delay(m, operand, 1, f"x_{stage}_{n}"))
+            clocks = 1 + cfg.two_clocks[stage]
+            group = delay(m, group, clocks, f"group_{stage}") if len(group) else group
+            found, x = next_found, next_x
+        low, high = cfg.op.base, cfg.op.base + cfg.op.step * cfg.count
+        out_width = cfg.out_type.width
+        for n in range(cfg.lanes):
+            count = found[n]
+            codes = []
+            for negate in (False, True):
+                counts = np.minimum(np.arange(1 << cfg.bits), cfg.count)
+                counts = cfg.count - counts if negate else counts
+                codes.append(cfg.out_type.encode(np.clip(cfg.op.base + cfg.op.step * counts,
+                                                         min(low, high), max(low, high))))
+            falls = cfg.negate[n::cfg.lanes]
+            y = Signal(out_width, name=f"y_{n}", reset_less=True)
+            if falls.any() and not falls.all():
+                choice = constant_table(m, f"falls_{n}", falls, group[:cfg.group_width], 1)
+                value = Mux(choice, constant_table(m, f"falling_{n}", codes[1], count, out_width),
+                            constant_table(m, f"rising_{n}", codes[0], count, out_width))
+            else:
+                value = constant_table(m, f"codes_{n}", codes[int(falls.all())], count, out_width)
+            m.d.sync += y.eq(value)
+            m.d.comb += self.y.word_select(n, out_width).eq(y)
+        return m
