@@ -70,12 +70,14 @@ BUILT = (Add, ArgMax, Concat, Conv, Crop, DepthToSpace, MaxPool, Select, Upsampl
 WIDEST_SELECT = 1 << 12
 """Bits of a pixel up to which any channels are selected by wires."""
 
-LOGIC_ROM_BITS = 1 << 16
-
+LOGIC_ROM_BITS = 1 << 18
 """Weights of more bits are not offered as LUTs: they would fill a small chip."""
 
 DSP_BITS = 8
 """Bits of a product from which DSP slices are offered for it; LUTs make smaller ones cheaply."""
+
+WHOLE_WINDOWS = ("shift", "columns")
+"""Kinds of windows that come with all elements in a beat."""
 
 CONSTANT_WEIGHTS = 1 << 14
 """Most weights other than 0 of a layer that has them in its wiring."""
@@ -138,10 +140,20 @@ class Plan:
         """Every way to build the layer."""
         if family not in self._options:
             self._options[family] = tuple(
-                Option(folding, blocks, max(b.cycles for _, b in blocks),
+                Option(folding, blocks, _cycles([b for _, b in blocks]),
                        sum((b.estimate(family) for _, b in blocks), Resources()))
                 for folding, blocks in _choices(self))
         return self._options[family]
+
+
+def _cycles(blocks: list[Block]) -> int:
+    """Clocks per frame of blocks in a row."""
+    cycles = max(b.cycles for b in blocks)
+    for window, layer in zip(blocks, blocks[1:]):
+        if isinstance(window, WindowShiftConfig) and isinstance(
+                layer, (ConstantLayerConfig, NeuronLayerConfig)):
+            cycles = max(cycles, window.held_cycles(layer.hold))
+    return cycles
 
 
 def plan_layers(graph: Graph) -> list[Plan]:
@@ -299,19 +311,21 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
     nonzero = int(np.count_nonzero(op.weights))
     extremes = int(op.weights.min()), int(op.weights.max())
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
+    if op.stride[0] > 1 and 1 not in op.kernel:
+        kinds.append("columns")
     # Options share their matrices: in a large layer each takes megabytes.
     ordered = cache(lambda kind, lanes: window_order(op, kind, lanes))
     all_inputs = cache(lambda kind, lanes: _side_by_side(
-        ordered(kind, lanes // op.groups if kind == "shift" else 0)))
+        ordered(kind, lanes // op.groups if kind in WHOLE_WINDOWS else 0)))
     for kind in kinds:
         for gp in divisors(op.groups):
             for simd in divisors(per_group) if gp == 1 else [per_group]:
-                window = _window(kind, op, tensor, gp, simd)
-                if window is None and kind != "pointwise":
+                windows = _windows(kind, op, tensor, gp, simd)
+                if not windows and kind != "pointwise":
                     continue
-                stream = window.output if window else TensorStream(tensor.dtype, tensor.shape,
-                                                                   gp * simd)
-                matrix = ordered(kind, stream.lanes // gp if kind == "shift" else 0)
+                stream = windows[-1][1].output if windows else TensorStream(
+                    tensor.dtype, tensor.shape, gp * simd)
+                matrix = ordered(kind, stream.lanes // gp if kind in WHOLE_WINDOWS else 0)
                 for pe in divisors(neurons) if gp == 1 else [neurons]:
                     width = gp * pe * (stream.lanes // gp) * op.weight_type.width
                     depth = op.weights.size * op.weight_type.width // width
@@ -351,10 +365,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                         choice["weights"] = style
                         if multiplier == "dsp":
                             choice["multiply"] = multiplier
-                        blocks: tuple[tuple[str, Block], ...] = (("", layer),)
-                        if window:
-                            blocks = (("window", window), *blocks)
-                        yield choice, blocks
+                        yield choice, (*windows, ("", layer))
 
 
 def _side_by_side(matrix: np.ndarray) -> np.ndarray:
@@ -372,19 +383,26 @@ def _excess_pad(op: Conv) -> tuple[int, int, int, int]:
     return top, bottom, left, right
 
 
-def _window(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int):
-    """The window block of a convolution; None if that kind can't do it so."""
+def _windows(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int
+             ) -> tuple[tuple[str, Block], ...]:
+    """The window blocks of a convolution; none if that kind can't do it so."""
     if kind == "pointwise":
-        return None
+        return ()
     stream = TensorStream(tensor.dtype, tensor.shape, gp * lanes)
     geometry, out_type = WindowGeometry.of(op), window_type(tensor.dtype, op)
+    if kind in WHOLE_WINDOWS and op.groups > gp and lanes != op.weights.shape[2]:
+        return ()
     if kind == "shift":
-        if op.groups > gp and lanes != op.weights.shape[2]:
-            return None
-        return WindowShiftConfig(stream, geometry, out_type, gp)
+        return ("window", WindowShiftConfig(stream, geometry, out_type, gp)),
+    if kind == "columns":
+        # Rows first, then columns, with a FIFO between: that holds what the rows in which windows
+        # end bring too fast.
+        down, across = geometry.split()
+        rows = WindowShiftConfig(stream, down, out_type, gp)
+        return ("rows", rows), ("window", WindowShiftConfig(rows.output, across, out_type, gp))
     least = WindowReaderConfig(stream, geometry, out_type, 0, gp).least_rows
     # What lets the input run ahead is settled later; as many rows as windows move on is usual.
-    return WindowReaderConfig(stream, geometry, out_type, least + op.stride[0], gp)
+    return ("window", WindowReaderConfig(stream, geometry, out_type, least + op.stride[0], gp)),
 
 
 def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
@@ -394,11 +412,11 @@ def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
     """
     height, width, per_group, outputs = op.weights.shape
     split = op.weights.reshape(height, width, per_group, op.groups, outputs // op.groups)
-    if kind == "shift":
+    if kind in WHOLE_WINDOWS:
         area = height * width
         chunk = lanes // area
         order = split.reshape(height, width, per_group // chunk, chunk, op.groups, -1)
-        order = order.transpose(4, 2, 0, 1, 3, 5)
+        order = order.transpose((4, 2, 0, 1, 3, 5) if kind == "shift" else (4, 2, 1, 0, 3, 5))
     else:
         order = split.transpose(3, 0, 1, 2, 4)
     return order.reshape(op.groups, height * width * per_group, -1).astype(np.int32)

@@ -53,6 +53,14 @@ class WindowGeometry:
     def of(cls, conv: Conv) -> "WindowGeometry":
         return cls(conv.kernel, conv.stride, conv.pad, conv.pad_value, conv.dilation, conv.groups)
 
+    def split(self) -> tuple["WindowGeometry", "WindowGeometry"]:
+        """Columns of a window, and windows of columns."""
+        top, bottom, left, right = self.pad
+        return (WindowGeometry((self.kernel[0], 1), (self.stride[0], 1), (top, bottom, 0, 0),
+                               self.pad_value, (self.dilation[0], 1), self.groups),
+                WindowGeometry((1, self.kernel[1]), (1, self.stride[1]), (0, 0, left, right),
+                               self.pad_value, (1, self.dilation[1]), self.groups))
+
     @property
     def extent(self) -> tuple[int, int]:
         """Rows and columns from the first to the last element of a window."""

@@ -72,6 +72,18 @@ class WindowShiftConfig(Window):
         rows, columns = self.scanned
         return rows * columns * self.input.beats_per_pixel
 
+    def held_cycles(self, hold: int) -> int:
+        """Clocks per frame where what is behind takes ``hold`` clocks for each beat, and the next
+        can't come before: the steps from each to the next, or ``hold`` if that is more."""
+        (rows, columns), (down, right) = self.scanned, self.geometry.stride
+        high, wide = self.positions
+        words = self.input.beats_per_pixel
+        rest = 1 - words - (wide - 1) * right * words  # from the last beat of a row of windows
+        return (high * wide * (words - 1) * hold
+                + high * (wide - 1) * max(hold, (right - 1) * words + 1)
+                + (high - 1) * max(hold, rest + down * columns * words)
+                + max(hold, rest + (rows - (high - 1) * down) * columns * words))
+
     @property
     def row_delay(self) -> int:
         """Steps from the first element of a kernel row to the last of the row above."""
@@ -120,8 +132,10 @@ class WindowShiftConfig(Window):
         taps = g.area - g.kernel[0]
         lut = 35.0 + (sum(g.pad) > 0) * width
         ff, lutram, bram = 25.0 + width * g.kernel[0], 0.0, 0.0
-        for length, count in ((g.dilation[1] * self.input.beats_per_pixel, taps),
-                              (self.row_delay, g.kernel[0] - 1)):
+        for length, count, width in (
+                (g.dilation[1] * self.input.beats_per_pixel, taps, self.input.data_width),
+                (self.row_delay, min(1, g.kernel[0] - 1),
+                 self.input.data_width * (g.kernel[0] - 1))):
             style = DelayLine.style_of(width, length)
             if style == "register":
                 ff += count * width * length
@@ -199,17 +213,20 @@ class WindowShift(wiring.Component):
         with m.If(step):
             m.d.sync += newest.eq(data)
         taps = {}
-        value = newest
-        for ky in reversed(range(g.kernel[0])):
-            for kx in reversed(range(g.kernel[1])):
-                if (ky, kx) != (g.kernel[0] - 1, g.kernel[1] - 1):
-                    row_start = kx == g.kernel[1] - 1
-                    line = DelayLine(len(data), cfg.row_delay if row_start
-                                     else g.dilation[1] * words)
-                    m.submodules[f"row_delay_{ky}" if row_start else f"tap_{ky}_{kx}"] = line
-                    m.d.comb += [line.i.eq(value), line.en.eq(step)]
-                    value = line.o
-                taps[ky, kx] = value
+        above = Signal((g.kernel[0] - 1) * len(data))
+        for ky in range(g.kernel[0]):
+            value = newest if ky == g.kernel[0] - 1 else above.word_select(ky, len(data))
+            taps[ky, g.kernel[1] - 1] = value
+            for kx in reversed(range(g.kernel[1] - 1)):
+                line = DelayLine(len(data), g.dilation[1] * words)
+                m.submodules[f"tap_{ky}_{kx}"] = line
+                m.d.comb += [line.i.eq(value), line.en.eq(step)]
+                taps[ky, kx] = value = line.o
+        if len(above):
+            # All rows in one memory: each word moves up by one.
+            m.submodules.rows = line = DelayLine(len(above), cfg.row_delay)
+            m.d.comb += [line.i.eq(Cat(taps[ky, 0] for ky in range(1, g.kernel[0]))),
+                         line.en.eq(step), above.eq(line.o)]
         per_group = cfg.input.lanes // gp * cfg.out_type.width
         m.d.comb += self.o.payload.data.as_value().eq(Cat(
             taps[ky, kx].word_select(n, per_group) for n in range(gp)

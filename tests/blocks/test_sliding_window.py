@@ -118,6 +118,18 @@ def make_pair(kind, size, geometry, dtype=INT4, channels=2, outputs=4, pe=2, lan
     return conv, Pair(window, layer)
 
 
+@pytest.mark.parametrize("hold", [1, 2, 3, 5, 40])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_clocks_of_whole_windows_that_are_held(name, hold):
+    size, geometry = GEOMETRIES[name]
+    for channels, lanes in ((2, 2), (4, 1)):
+        window = make_window(WindowShiftConfig, size, geometry, channels=channels, lanes=lanes)
+        ends = window.schedule(4, np.zeros(4 * window.input.beats, dtype=int), hold=hold).offered
+        frame = int(ends[-1] - ends[-1 - window.output.beats])
+        assert frame == window.held_cycles(hold)
+
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_windows_of_every_geometry_come_at_the_predicted_clocks(name, kind):
