@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import floor
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +19,7 @@ from .folding import (
     Choice,
     choose_for_interval,
     fastest_within,
+    fitting,
     fold_from_file,
     least_interval,
     shortfall,
@@ -98,6 +100,7 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
     family, budget = target.board.family, target.budget
     where = f"{graph.name}: does not fit {target.board.name}"
 
+    @cache
     def realize(choice: Choice) -> Built:
         hardware, timing = size_buffers(build_hardware(graph, plans, choice.options))
         parts: dict[str, Resources] = {}
@@ -105,9 +108,8 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
             parts[node.layer] = parts.get(node.layer, Resources()) + node.block.estimate(family)
         return Built(graph, tuple(plans), choice, hardware, timing, parts)
 
-    def fits(choice: Choice) -> bool:
-        return not shortfall({"": choice.cost}, budget, "") \
-            and not shortfall(realize(choice).parts, budget, "")
+    def measure(choice: Choice) -> Resources:
+        return realize(choice).estimate
 
     if target.fold is not None:
         built = realize(fold_from_file(plans, target.fold, family))
@@ -123,10 +125,11 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
                 f"{graph.name}: {target.fps:g} frames/s at {target.clock_mhz:g} MHz leave "
                 f"{interval} clocks a frame; {slow} needs at least {least}: "
                 f"ask for {target.clock_mhz * 1e6 / least:.6g} frames/s or less")
-        built = realize(choice)
+        built = realize(fitting(lambda rest: choose_for_interval(plans, interval, rest, family),
+                                budget, measure) or choice)
     else:
         fastest = fastest_within(plans, budget, family, graph.input_tensor.shape[0]
-                                 * graph.input_tensor.shape[1], fits)
+                                 * graph.input_tensor.shape[1], measure)
         if fastest is None:
             smallest = choose_for_interval(plans, max(o.cycles for p in plans
                                                       for o in p.options(family)), budget, family)

@@ -6,17 +6,29 @@ from dataclasses import astuple, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 
+import highspy
+import numpy as np
+
 from .errors import ModelError
 from .lower import Folding, Option, Plan
+from .ops import Conv
 from .resources import Resources
 
-__all__ = ["Choice", "choose_for_interval", "fastest_within", "fold_from_file", "least_interval",
-           "shortfall"]
+__all__ = ["Choice", "choose_for_interval", "fastest_within", "fitting", "fold_from_file",
+           "least_interval", "shortfall"]
 
-ROUNDS = 24
+ROUNDS = 8
+"""Most times that what goes between the layers is set aside anew."""
+
+LATENCY_PRICE = 0.5
+"""Shares of the budget that the fastest design gives for a frame interval less of latency, in small
+parts: without that, layers at the end would be as slow as the interval lets them."""
+
+SMALLEST_GAP = 1e-4
+"""Between the design that is taken and the smallest, relative: a LUT or two."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
     """A chosen option for every layer."""
 
@@ -41,53 +53,157 @@ def choose_for_interval(plans: list[Plan], interval: int, budget: Resources,
                         family: str) -> Choice | None:
     """The smallest design with at most ``interval`` clocks a frame; None if there is none.
 
-    Each layer takes its cheapest option under prices for LUT, LUTRAM, FF, block RAM and DSP; the
-    price of what is overdrawn rises until everything fits (Lagrangian relaxation). What does not
-    fit in the end is returned all the same, at the prices that came nearest.
+    Smallest is the least sum of the shares of LUT, LUTRAM, FF, block RAM and DSP in the budget,
+    found by integer programming. Where nothing fits, the design whose most overdrawn resource is
+    overdrawn least.
     """
-    allowed = {p.name: [o for o in p.options(family) if o.cycles <= interval] for p in plans}
-    if not all(allowed.values()):
+    allowed = _undominated(plans, interval, family)
+    return _smallest(plans, allowed, budget) \
+        or _smallest(plans, allowed, budget, fits=False)
+
+
+def _undominated(plans: list[Plan], interval: int, family: str) -> list[list[Option]]:
+    """Options of each layer that keep the interval, without those that take at least as much of
+    everything, and as many clocks, as another."""
+    found = []
+    for plan in plans:
+        kept: list[Option] = []
+        costs = np.empty((0, 1 + len(fields(Resources))))
+        for option in sorted((o for o in plan.options(family) if o.cycles <= interval),
+                             key=lambda o: (sum(astuple(o.cost)), o.cycles)):
+            cost = np.array([option.cycles, *astuple(option.cost)])
+            if not (costs <= cost).all(axis=1).any():
+                kept.append(option)
+                costs = np.vstack([costs, cost])
+        found.append(kept)
+    return found
+
+
+def _last_shares(plans: list[Plan]) -> list[float]:
+    """Share of each layer's work that it can only do when the last row of its input is there; 0 of
+    layers that don't multiply, which keep up with those before them."""
+    heights = {plan.tensor: plan.output.shape[0] for plan in plans}
+    found = []
+    for plan in plans:
+        name, tensor = plan.inputs[0]
+        before, behind = heights.get(name, tensor.shape[0]), plan.output.shape[0]
+        rows = min(before, behind) if behind > 1 else before
+        found.append(1 / rows if isinstance(plan.op, Conv) else 0.0)
+    return found
+
+
+def _smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources, *,
+              fits: bool = True, interval: int = 0) -> Choice | None:
+    """The smallest design of some options of each layer, within the budget or, if it need not
+    fit, as little beyond it as can be; None if there is none. With an ``interval``, what it takes
+    from the last row to the result, in intervals, counts too.
+
+    Columns of the integer program are options, 1 for the one that is taken, and last the factor
+    by which the budget is overdrawn. Its rows: one option a layer; what each resource takes.
+    """
+    if not all(allowed):
         return None
-    limits = [max(v, 1e-3) for v in astuple(budget)]
-    prices = [1.0 / v for v in limits]
-    best: tuple[float, float, Choice] | None = None
+    limits = np.maximum(astuple(budget), 1e-3)
+    shares = np.array([astuple(o.cost) for options in allowed for o in options]) / limits
+    price = shares.sum(axis=1)
+    if interval:
+        price += LATENCY_PRICE / interval * np.array([
+            o.cycles * share for options, share in zip(allowed, _last_shares(plans))
+            for o in options])
+    counts = [len(options) for options in allowed]
+    layer = np.repeat(np.arange(len(allowed)), counts)
+    columns = len(shares)
+    rows = len(allowed) + len(limits)
+
+    matrix = np.zeros((rows, columns + 1))
+    matrix[layer, np.arange(columns)] = 1
+    matrix[len(allowed):, :columns] = shares.T
+    matrix[len(allowed):, columns] = -1
+    entry_column, entry_row = np.nonzero(matrix.T)
+
+    program = highspy.HighsLp()
+    program.num_col_, program.num_row_ = columns + 1, rows
+    # Being overdrawn costs more than any design is large.
+    program.col_cost_ = np.append(price, 10 * price.sum())
+    program.col_lower_ = np.append(np.zeros(columns), 1.0)
+    program.col_upper_ = np.append(np.ones(columns), 1.0 if fits else highspy.kHighsInf)
+    program.row_lower_ = np.append(np.ones(len(allowed)), np.full(len(limits), -highspy.kHighsInf))
+    program.row_upper_ = np.append(np.ones(len(allowed)), np.zeros(len(limits)))
+    program.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    program.a_matrix_.start_ = np.searchsorted(entry_column, np.arange(columns + 2)).astype(int)
+    program.a_matrix_.index_ = entry_row.astype(int)
+    program.a_matrix_.value_ = matrix[entry_row, entry_column]
+    program.integrality_ = [highspy.HighsVarType.kInteger] * columns \
+        + [highspy.HighsVarType.kContinuous]
+    solver = highspy.Highs()
+    for name, value in {"output_flag": False, "threads": 1, "mip_rel_gap": SMALLEST_GAP}.items():
+        solver.setOptionValue(name, value)
+    solver.passModel(program)
+    solver.run()
+    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return None
+    taken = np.array(solver.getSolution().col_value[:columns])
+    starts = np.cumsum([0, *counts])
+    return Choice({plan.name: options[int(np.argmax(taken[start:start + len(options)]))]
+                   for plan, options, start in zip(plans, allowed, starts)})
+
+
+def fitting(choose: Callable[[Resources], Choice | None], budget: Resources,
+            measure: Callable[[Choice], Resources]) -> Choice | None:
+    """A design that is within the budget with all that goes between its layers.
+
+    FIFOs and width adapters are known only of a whole design: what they take is set aside and
+    chosen again, until the rest suffices.
+
+    Parameters
+    ----------
+    choose
+        A design within a budget, or None.
+    measure
+        What a whole design takes.
+    """
+    aside = Resources()
     for _ in range(ROUNDS):
-        choice = Choice({name: min(options, key=lambda o: (_price(o.cost, prices), o.cycles))
-                         for name, options in allowed.items()})
-        used = astuple(choice.cost)
-        over = max(max(u / v for u, v in zip(used, limits)), 1.0)
-        total = sum(u / v for u, v in zip(used, limits))
-        if best is None or (over, total) < best[:2]:
-            best = (over, total, choice)
-        if over <= 1.0:
-            break
-        prices = [p * (1.6 if u > v else 1.0) for p, u, v in zip(prices, used, limits)]
-    return best[2] if best else None
+        rest = Resources(*(max(0.0, b - a) for b, a in zip(astuple(budget), astuple(aside))))
+        choice = choose(rest)
+        if choice is None or not _within(choice.cost, rest):
+            return None
+        between = measure(choice) - choice.cost
+        if _within(choice.cost + between, budget):
+            return choice
+        aside = Resources(*map(max, astuple(aside), astuple(between)))
+    return None
 
 
-def _price(cost: Resources, prices: list[float]) -> float:
-    return sum(c * p for c, p in zip(astuple(cost), prices))
+def _within(used: Resources, budget: Resources) -> bool:
+    return all(u <= b + 1e-6 for u, b in zip(astuple(used), astuple(budget)))
 
 
 def fastest_within(plans: list[Plan], budget: Resources, family: str, input_beats: int,
-                   fits: Callable[[Choice], bool]) -> Choice | None:
-    """The design with the fewest clocks a frame that ``fits``; None if even the smallest does not.
+                   measure: Callable[[Choice], Resources]) -> Choice | None:
+    """The design with the fewest clocks a frame that is within the budget, small and of little
+    latency among those; None if even the smallest is not.
 
     Searches the intervals that the layers can have by bisection: a longer interval allows every
-    design of a shorter one.
+    design of a shorter one. ``measure`` as for :func:`fitting`.
     """
     floor = max(least_interval(plans, family), input_beats)
-    candidates = sorted({max(o.cycles, floor) for p in plans for o in p.options(family)
-                         if o.cycles >= floor} | {floor})
-    low, high, best = 0, len(candidates) - 1, None
-    while low <= high:
-        middle = (low + high) // 2
-        choice = choose_for_interval(plans, candidates[middle], budget, family)
-        if choice is not None and fits(choice):
-            best, high = choice, middle - 1
-        else:
-            low = middle + 1
-    return best
+    candidates = sorted({max(o.cycles, floor) for p in plans for o in p.options(family)})
+
+    def fastest(rest: Resources) -> Choice | None:
+        low, high, best = 0, len(candidates) - 1, None
+        while low <= high:
+            middle = (low + high) // 2
+            interval = candidates[middle]
+            choice = _smallest(plans, _undominated(plans, interval, family), rest,
+                               interval=interval)
+            if choice is not None:
+                best, high = choice, middle - 1
+            else:
+                low = middle + 1
+        return best
+
+    return fitting(fastest, budget, measure)
 
 
 def shortfall(parts: dict[str, Resources], budget: Resources, what: str) -> list[str]:

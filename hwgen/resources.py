@@ -18,6 +18,9 @@ class Resources:
     def __add__(self, other: "Resources") -> "Resources":
         return Resources(*(a + b for a, b in zip(astuple(self), astuple(other))))
 
+    def __sub__(self, other: "Resources") -> "Resources":
+        return Resources(*(a - b for a, b in zip(astuple(self), astuple(other))))
+
     def __radd__(self, other: int) -> "Resources":
         return self  # sum() starts at 0
 

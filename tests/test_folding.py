@@ -1,4 +1,6 @@
 import json
+from dataclasses import astuple
+from itertools import product
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hwgen.errors import ModelError
 from hwgen.folding import (
     choose_for_interval,
     fastest_within,
+    fitting,
     fold_from_file,
     least_interval,
     shortfall,
@@ -64,7 +67,38 @@ def test_no_block_ram_means_weights_in_luts(plans):
     assert {o.folding["weights"] for o in choice.options.values()} == {"logic"}
 
 
-def test_prices_rise_until_the_scarce_resource_suffices(plans):
+def small_options(plans, interval):
+    """At most 12 options of each plan, spread over all."""
+    found = []
+    for plan in plans:
+        allowed = [o for o in plan.options("xc7") if o.cycles <= interval]
+        found.append(allowed[::max(1, len(allowed) // 12)])
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_smallest_design_is_that_of_a_complete_search(plans, seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    few = small_options(plans, 3000)
+    for plan, options in zip(plans, few):
+        monkeypatch.setitem(plan._options, "xc7", tuple(options))
+    designs = [sum((o.cost for o in pair), Resources()) for pair in product(*few)]
+    # Budgets around what designs take, so that some fit.
+    shares = np.array(list(map(astuple, designs)))
+    budget = np.quantile(shares, rng.uniform(0.2, 0.9), axis=0) + 1
+    within = (shares <= budget).all(axis=1)
+    total = (shares / budget).sum(axis=1)
+    choice = choose_for_interval(plans, 3000, Resources(*budget), "xc7")
+    found = np.array(astuple(choice.cost))
+    if within.any():
+        assert (found <= budget + 1e-6).all()
+        assert (found / budget).sum() == pytest.approx(total[within].min(), rel=2e-4)
+    else:
+        least = (shares / budget).max(axis=1)
+        assert (found / budget).max() == pytest.approx(least.min(), rel=2e-4)
+
+
+def test_a_scarce_resource_suffices(plans):
     cheap_luts = choose_for_interval(plans, 2000, Resources(1e5, 1e5, 1e5, 1e3, 1e3), "xc7")
     scarce = Resources(lut=1e5, lutram=1e5, ff=1e5, bram36=cheap_luts.cost.bram36 / 2 + 0.5,
                        dsp=1e3)
@@ -83,29 +117,56 @@ def test_an_interval_below_the_least_has_no_design(plans):
 def test_the_fastest_design_fits_and_the_next_faster_does_not(plans):
     budget = Resources(lut=2500, lutram=1000, ff=1e5, bram36=10, dsp=0)
 
-    def fits(choice):
-        return not shortfall({"": choice.cost}, budget, "")
-
-    best = fastest_within(plans, budget, "xc7", 64, fits)
-    assert fits(best)
+    best = fastest_within(plans, budget, "xc7", 64, lambda choice: choice.cost)
+    assert shortfall({"": best.cost}, budget, "") == []
     faster = [o.cycles for p in plans for o in p.options("xc7") if 64 <= o.cycles < best.cycles]
     choice = choose_for_interval(plans, max(faster), budget, "xc7")
-    assert choice is None or not fits(choice)
+    assert choice is None or shortfall({"": choice.cost}, budget, "")
+
+
+def test_what_goes_between_the_layers_is_part_of_the_budget(plans):
+    budget = Resources(lut=2500, lutram=1000, ff=1e5, bram36=10, dsp=0)
+    between = Resources(lut=700, bram36=4)
+    best = fastest_within(plans, budget, "xc7", 64, lambda choice: choice.cost + between)
+    assert shortfall({"": best.cost + between}, budget, "") == []
+    assert best.cycles == fastest_within(plans, budget - between, "xc7", 64,
+                                         lambda choice: choice.cost).cycles
+
+
+def test_a_design_is_chosen_again_where_what_goes_between_its_layers_is_too_much(plans):
+    smallest = choose_for_interval(plans, 3000, Resources(1e4, 1e4, 1e5, 10, 0), "xc7")
+    budget = Resources(smallest.cost.lut + 10, 1e4, 1e5, 10, 0)
+    between = Resources(lut=30)
+    assert shortfall({"": smallest.cost + between}, budget, "")
+    again = fitting(lambda rest: choose_for_interval(plans, 3000, rest, "xc7"), budget,
+                    lambda choice: choice.cost + between)
+    assert shortfall({"": again.cost + between}, budget, "") == []
+
+
+def test_of_the_fastest_designs_one_of_little_latency_is_taken(plans):
+    fastest = fastest_within(plans, PLENTY, "xc7", 3000, lambda choice: choice.cost)
+    smallest = choose_for_interval(plans, 3000, PLENTY, "xc7")
+    assert fastest.options["fc"].cycles < smallest.options["fc"].cycles
+    assert fastest.options["fc"].cost.lut > smallest.options["fc"].cost.lut
 
 
 def test_with_plenty_the_fastest_design_takes_the_least_interval(plans):
-    choice = fastest_within(plans, PLENTY, "xc7", 64, lambda choice: True)
+    choice = fastest_within(plans, PLENTY, "xc7", 64, lambda choice: choice.cost)
     assert choice.cycles == least_interval(plans, "xc7")
 
 
 def test_no_design_is_built_for_less_than_the_input_takes(plans):
-    slow = fastest_within(plans, PLENTY, "xc7", 5000, lambda choice: True)
+    budget = Resources(lut=4e3, lutram=4e3, ff=1e4, bram36=10, dsp=10)
+    slow = fastest_within(plans, budget, "xc7", 5000, lambda choice: choice.cost)
     assert slow.cycles <= 5000
-    assert slow.cost.lut < fastest_within(plans, PLENTY, "xc7", 64, lambda choice: True).cost.lut
+    fast = fastest_within(plans, budget, "xc7", 64, lambda choice: choice.cost)
+    assert slow.cost.lut < fast.cost.lut
 
 
 def test_nothing_fits(plans):
-    assert fastest_within(plans, PLENTY, "xc7", 64, lambda choice: False) is None
+    none = Resources(lut=10, lutram=10, ff=10)
+    assert fastest_within(plans, none, "xc7", 64, lambda choice: choice.cost) is None
+    assert fastest_within(plans, PLENTY, "xc7", 64, lambda choice: choice.cost + PLENTY) is None
 
 
 # Shortfall.
