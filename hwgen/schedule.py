@@ -28,7 +28,8 @@ from .lower import unique_name
 
 __all__ = ["Timing", "size_buffers"]
 
-FIFO_LATENCY = 2  # of most; an earlier beat of a shallow FIFO only waits
+ROUNDS = 6  # of exact depths, which are settled after two or three
+FIFO_LATENCY = 1  # of those of two beats, which most are
 MOST_BEATS = 6_000_000  # of the busiest stream; fewer frames are looked at beyond
 
 
@@ -76,8 +77,42 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
     if frames < under_way <= MOST_BEATS // busiest:
         run = _Run(hardware, interval, under_way, FIFO_LATENCY)
     depths = run.depths()
-    sized = _with_sizes(hardware, run, depths)
+    for _ in range(ROUNDS):
+        sized = _with_sizes(hardware, run, depths)
+        # FIFOs of two beats pass them on a clock earlier than was assumed.
+        run = _Run(sized, interval, run.frames, 0)
+        held = _held(sized, run)
+        if held == depths:
+            break
+        depths = held
+    else:
+        # Depths that take turns: the larger ones, as long as it takes.
+        while any(held[source] > depth for source, depth in depths.items()):
+            depths = {source: max(depth, held[source]) for source, depth in depths.items()}
+            sized = _with_sizes(hardware, run, depths)
+            run = _Run(sized, interval, run.frames, 0)
+            held = _held(sized, run)
     return sized, Timing(interval, _Run(sized, 0, 1, 0).latency, depths)
+
+
+def _held(sized: HwGraph, run: "_Run") -> dict[Source, int]:
+    """Most beats that each FIFO of a sized design holds, by the producer in front of it."""
+    found = {Source(INPUT): 2}  # a gate may need none in front of it
+    for node in sized.nodes:
+        source = Source(node.name)
+        if isinstance(node.block, FifoConfig):
+            # Behind a gate a beat has its place before it is there.
+            found[node.sources[0]] = _most(run.reserved[node.sources[0]], run.taken[source])
+        elif _has_fifo(node.block):
+            found[source] = _most(run.reserved[source], run.taken[source])
+    return found
+
+
+def _most(reserved: np.ndarray, taken: np.ndarray) -> int:
+    """Most beats that a FIFO holds, each from the clock ``reserved`` until it is ``taken``; at
+    least 2."""
+    gone = np.searchsorted(taken, reserved, side="left")
+    return max(2, int((np.arange(1, len(reserved) + 1) - gone).max()))
 
 
 class _Run:
@@ -96,7 +131,7 @@ class _Run:
     """
 
     def __init__(self, hardware: HwGraph, interval: int, frames: int, fifo_latency: int):
-        self.hardware = hardware
+        self.hardware, self.frames = hardware, frames
         beats = hardware.input.beats
         pace = np.arange(beats, dtype=np.int64) * interval // beats if interval else \
             np.arange(beats, dtype=np.int64)
@@ -137,11 +172,8 @@ class _Run:
 
     def depths(self) -> dict[Source, int]:
         """Most beats that each FIFO holds."""
-        depths = {}
-        for source, reserved in self.reserved.items():
-            gone = np.searchsorted(self.taken[source], reserved, side="left")
-            depths[source] = max(2, int((np.arange(1, len(reserved) + 1) - gone).max()))
-        return depths
+        return {source: _most(reserved, self.taken[source])
+                for source, reserved in self.reserved.items()}
 
 
 def _rigid(hardware: HwGraph) -> set[str]:

@@ -270,7 +270,9 @@ def test_ctrl_c_during_a_build_leaves_nothing(tmp_path):
     model = data_folder("examples") / "digits" / "model.json"  # its Verilog takes a while
     process = subprocess.Popen(
         [sys.executable, "-m", "hwgen", "build", str(model), "-o", str(folder), "-v"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # Shells start background commands deaf to Ctrl-C, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in process.stderr:
         if "folding" in line:  # Verilog comes next: the draft of the folder is there
             break

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth import Signal
 
-from hwgen.blocks.fifo import FifoConfig
+from hwgen.blocks.fifo import Fifo, FifoConfig
 from hwgen.hardware import Source
 from hwgen.lower import build_hardware, plan_layers
-from hwgen.ops import Add, Concat, Conv, Requantize
+from hwgen.ops import Add, Concat, Conv, MaxPool, Requantize
 from hwgen.schedule import size_buffers
 from hwgen.types import TERNARY, uint_type
 from tests.graphs import GraphBuilder
@@ -77,3 +78,83 @@ def test_depths_of_less_than_the_rows_that_the_window_waits_for_deadlock(join):
     graph, hardware, _ = unequal_branches(join)
     with pytest.raises(AssertionError, match="nothing moves"):
         run(graph, with_depths(hardware, {"x_fork_fifo0": 2, "narrow": 20}))
+
+
+# Exact depths: an evenly paced source, as the schedule assumes, never waits; with one beat less in
+# any FIFO that FIFO makes its producer wait.
+
+def strided():
+    """Rows and columns of strided windows, a pool, and windows read from a memory."""
+    rng = np.random.default_rng(0)
+
+    def conv(inputs, pad):
+        return Conv(rng.integers(-1, 2, (3, 3, inputs, 4)), TERNARY, np.zeros(4, int), (2, 2),
+                    (pad,) * 4)
+
+    act = Requantize([1], [1], 0, "half_up", uint_type(2))
+    graph = (GraphBuilder((12, 12, 2), uint_type(2)).add("a", conv(2, 1)).add("a_act", act)
+             .add("p", MaxPool((2, 2), (1, 1))).add("b", conv(4, 0)).add("b_act", act).build())
+    plans = plan_layers(graph)
+    wanted = {"a": {"window": "columns", "pe": 2, "simd": 18}, "b": {"window": "reader", "pe": 1},
+              "p": {"lanes": 2}}
+    chosen = {p.name: next(o for o in p.options("xc7") if wanted[p.name].items()
+                           <= o.folding.items()) for p in plans}
+    return graph, *size_buffers(build_hardware(graph, plans, chosen))
+
+
+class StallSimulator(TopSimulator):
+    """Notes at which FIFOs a beat had to wait."""
+
+    async def _drive(self, ctx):
+        await super()._drive(ctx)
+        self.stalled = {name for name, stalled in self.waits.items() if ctx.get(stalled)}
+
+
+def stalls(graph, hardware, timing, monkeypatch):
+    """FIFOs that made a beat wait, the interval, and whether the input was taken at once."""
+    waits = {}
+    elaborate = Fifo.elaborate
+    names = {id(node.block): node.name for node in hardware.nodes}
+
+    def watched(self, platform):
+        m = elaborate(self, platform)
+        stalled = Signal()
+        with m.If(self.i.valid & ~self.i.ready):
+            m.d.sync += stalled.eq(1)
+        waits[names[id(self.config)]] = stalled
+        return m
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fifo, "elaborate", watched)
+        simulator = StallSimulator(hardware)
+    simulator.waits = waits
+    beats = hardware.input.beats
+    start = max(node.block.cycles for node in hardware.nodes)
+    sent = (start + np.arange(FRAMES)[:, None] * timing.interval
+            + np.arange(beats) * timing.interval // beats).reshape(-1).tolist()
+
+    def paced(clock):
+        number = len(simulator.result.taken)
+        return number < len(sent) and clock >= sent[number]
+
+    x = np.random.default_rng(1).integers(0, 4, (FRAMES, *graph.input_tensor.shape))
+    result = simulator.run(x, source=paced)
+    out = hardware.stream(hardware.output)
+    np.testing.assert_array_equal(out.unpack(result.words), graph.run(x))
+    return simulator.stalled, result.interval(out.beats), result.taken == sent
+
+
+@pytest.mark.parametrize("design", [lambda: unequal_branches(Concat()),
+                                    lambda: unequal_branches(Add()), strided],
+                         ids=["concat", "add", "strided"])
+def test_depths_are_exact_and_one_less_stalls(design, monkeypatch):
+    graph, hardware, timing = design()
+    depths = {node.name: timing.depths[node.sources[0]] for node in hardware.nodes
+              if isinstance(node.block, FifoConfig)}
+    exact = with_depths(hardware, depths)
+    assert stalls(graph, exact, timing, monkeypatch) == (set(), timing.interval, True)
+    deeper = {name: depth for name, depth in depths.items() if depth > 2}
+    assert deeper
+    for name, depth in deeper.items():
+        found, *_ = stalls(graph, with_depths(exact, {name: depth - 1}), timing, monkeypatch)
+        assert name in found
