@@ -44,7 +44,7 @@ def write_constraints(folder: Path | str, design: Design, board: Board) -> list[
         "memories": [Path(name).name for name in design.memories],
     }
     if board.family == "ecp5":
-        values["device"] = _nextpnr_device(board.part)
+        values["device"] = nextpnr_device(board.part)
     written = []
     for template, name in _FILES[board.family].items():
         path = Path(folder) / name.format(top=design.top)
@@ -56,7 +56,7 @@ def write_constraints(folder: Path | str, design: Design, board: Board) -> list[
     return written
 
 
-def _nextpnr_device(part: str) -> dict[str, str]:
+def nextpnr_device(part: str) -> dict[str, str]:
     """Options of nextpnr-ecp5 for a part number, which boards.py has checked."""
     match = re.fullmatch(r"LFE5U(M5G|M|)-(\d+)F-(\d)([A-Z]+)(\d+)[CI]", part)
     assert match, part

@@ -6,7 +6,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .design import Design
 from .errors import ToolError
 from .host import host_lines
 from .resources import Resources
+from .timing import MOST_CHAINS, MOST_LEVELS
 
 __all__ = ["SECTIONS", "new_report", "load_report", "update_report", "write_report", "render"]
 
@@ -124,7 +125,7 @@ def render(report: Mapping[str, Any]) -> Group:
     """The report as tables for a terminal: speed, layers and resources."""
     parts: list[Any] = [_speed(report), _layers(report), _resources(report)]
     accuracy = report.get("accuracy")
-    notes = list(host_lines(report.get("host", {})))
+    notes = [*_timing_lines(report), *host_lines(report.get("host", {}))]
     if accuracy:
         notes.append(top1_line(accuracy))
     return Group(*parts, *(["", *notes] if notes else []))
@@ -161,19 +162,52 @@ def _layers(report: Mapping[str, Any]) -> Table:
                    else "\nLayers (resources: estimate)")
     for column in ("layer", "block", "output", "folding"):
         table.add_column(column)
-    for column in ("clocks", "of interval", "LUT", "FF", "BRAM36", "DSP"):
+    timing = _timing(report).get("layers")
+    for column in ("clocks", "of interval", "LUT", "FF", "BRAM36", "DSP",
+                   *(("path ns", "levels") if timing else ())):
         table.add_column(column, justify="right")
     for layer in report["layers"]:
         cells = []
         for key in ("lut", "ff", "bram36", "dsp"):
             counts = [layer["estimate"]] + ([synth.get(layer["name"], {})] if synth else [])
             cells.append(" / ".join(_count(part.get(key)) for part in counts))
+        if timing:
+            path = timing.get(layer["name"])
+            cells += [f"{path['ns']:.2f}", _levels(path)] if path else ["-", "-"]
         table.add_row(layer["name"], layer["block"],
                       " x ".join(map(str, layer["shape"] or ["-"])),
                       " ".join(f"{key}={value}" for key, value in layer["folding"].items()) or "-",
                       f"{layer['cycles']:,}",
                       f"{layer['cycles'] / report['frame_interval_cycles']:.0%}", *cells)
     return table
+
+
+def _timing(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    return report.get("synth", {}).get("timing") or {}
+
+
+def _levels(path: Mapping[str, Any]) -> str:
+    """LUT levels, and carry chains beside them."""
+    return f"{path['levels']}+{path['carry_chains']}" if path["carry_chains"] \
+        else f"{path['levels']}"
+
+
+def _timing_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """The longest path, and the blocks whose paths are too long."""
+    timing = _timing(report)
+    if not timing:
+        return
+    path, blocks = timing["longest"], timing["blocks"]
+    yield (f"longest path {path['ns']:.2f} ns of {timing['period_ns']:.2f}: {path['from']} to "
+           f"{path['to']}, LUT levels+carry chains {_levels(path)}, routing "
+           f"{path['route_ns']:.2f} ns")
+    slow = [name for name, found in blocks.items() if found["slack_ns"] < 0]
+    if slow:
+        yield f"slower than {timing['clock_mhz']:g} MHz: {', '.join(slow)}"
+    over = [f"{name} {_levels(max(found['over'], key=lambda p: (p['levels'], p['ns'])))}"
+            for name, found in blocks.items() if found["over"]]
+    if over:
+        yield f"over {MOST_LEVELS} LUT levels+{MOST_CHAINS} carry chain: {', '.join(over)}"
 
 
 def _resources(report: Mapping[str, Any]) -> Table:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import netlist
+from . import cell_delays, netlist, timing
 from .design import Design
 from .errors import ToolError
 from .resources import Resources
+from .timing import BlockPaths, DesignTiming, ModuleTiming
 from .tools import yosys
 
 __all__ = ["SynthResult", "synthesize", "synthesize_module"]
@@ -30,7 +31,7 @@ _COMMANDS = {"xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {
 
 @dataclass(frozen=True)
 class SynthResult:
-    """Resources after synthesis.
+    """Resources and longest paths after synthesis.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ class SynthResult:
         By name of the block.
     layers
         By layer: the sum of its blocks, in their order.
+    timing
+        Longest paths; None for a family whose delays are not known.
     """
 
     tool: str
@@ -51,12 +54,14 @@ class SynthResult:
     top: Resources
     blocks: dict[str, Resources]
     layers: dict[str, Resources]
+    timing: DesignTiming | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The section ``synth`` of report.json."""
         return {"tool": self.tool, "total": self.total.as_dict(), "top": self.top.as_dict(),
                 "blocks": {name: used.as_dict() for name, used in self.blocks.items()},
-                "layers": {name: used.as_dict() for name, used in self.layers.items()}}
+                "layers": {name: used.as_dict() for name, used in self.layers.items()},
+                "timing": self.timing.as_dict() if self.timing else None}
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,34 @@ class _Job:
     libraries: tuple[Path, ...]
     boxes: tuple[tuple[str, Path], ...]
     key: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What synthesis tells of a module.
+
+    Parameters
+    ----------
+    used
+        Its resources, without its black boxes.
+    paths
+        Its paths; None for one with black boxes, and for a family whose delays are not known.
+    top
+        Its part of the netlist if it has black boxes: what its paths need beside theirs.
+    """
+
+    used: Resources
+    paths: ModuleTiming | None
+    top: dict[str, Any] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"used": self.used.as_dict(), "top": self.top,
+                "paths": self.paths.as_dict() if self.paths else None}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "_Found":
+        return cls(Resources(**data["used"]),
+                   ModuleTiming.from_dict(data["paths"]) if data["paths"] else None, data["top"])
 
 
 def synthesize(folder: Path | str, *, jobs: int = 2,
@@ -112,16 +145,16 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
     runs = {job.key: job for job in work.values()}
     cache = folder / "synth" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    counts = {key: Resources(**json.loads((cache / f"{key}.json").read_text(encoding="utf-8")))
-              for key in runs if (cache / f"{key}.json").is_file()}
-    batches = _batches([job for key, job in runs.items() if key not in counts], jobs)
+    results = {key: _Found.from_dict(json.loads((cache / f"{key}.json").read_text("utf-8")))
+               for key in runs if (cache / f"{key}.json").is_file()}
+    batches = _batches([job for key, job in runs.items() if key not in results], jobs)
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         futures = {pool.submit(_run, batch, design.family, folder / "synth"): batch
                    for batch in batches}
         try:
             if on_progress:
-                on_progress(len(counts), len(runs), design.top)
+                on_progress(len(results), len(runs), design.top)
             for future in as_completed(futures):
                 batch = futures[future]
                 try:
@@ -129,23 +162,42 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
                 except ToolError as error:
                     problems += error.problems
                     continue
-                for job, used in zip(batch, found):
-                    counts[job.key] = used
+                for job, result in zip(batch, found):
+                    results[job.key] = result
                     draft = cache / f"{job.key}.tmp"
-                    draft.write_text(json.dumps(used.as_dict()), encoding="utf-8")
+                    draft.write_text(json.dumps(result.as_dict()), encoding="utf-8")
                     draft.replace(cache / f"{job.key}.json")
                 if on_progress:
-                    on_progress(len(counts), len(runs), batch[-1].module)
+                    on_progress(len(results), len(runs), batch[-1].module)
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C start no more
     if problems:
         raise ToolError(*problems)
-    blocks = {block.name: counts[work[block.module].key] for block in design.blocks}
+    by_module = {module: results[job.key] for module, job in work.items()}
+    blocks = {block.name: by_module[block.module].used for block in design.blocks}
     layers: dict[str, Resources] = {}
     for block in design.blocks:
         layers[block.layer] = layers.get(block.layer, Resources()) + blocks[block.name]
-    top = counts[work[design.top].key]
-    return SynthResult(_tool(), sum(blocks.values(), top), top, blocks, layers)
+    top = by_module[design.top].used
+    return SynthResult(_tool(), sum(blocks.values(), top), top, blocks, layers,
+                       _design_timing(design, by_module))
+
+
+def _design_timing(design: Design, by_module: dict[str, _Found]) -> DesignTiming | None:
+    """The paths of the blocks, and those that run from block to block."""
+    top = by_module[design.top].top
+    if top is None:
+        return None
+    boxes = {module: found.paths for module, found in by_module.items() if found.paths}
+    ends = timing.paths_of_top(design.top, top, boxes)
+    blocks: dict[str, BlockPaths] = {}
+    for block in design.blocks:
+        if block.name in ends:
+            within = tuple(path.inside(block.name) for path in boxes[block.module].inner)
+            blocks[block.name] = BlockPaths.of(ends[block.name], within)
+    return DesignTiming(design.clock_mhz, blocks,
+                        {block.name: block.layer for block in design.blocks},
+                        BlockPaths.of(ends[""]) if "" in ends else None)
 
 
 def synthesize_module(source: Path | str, module: str, family: str, *, log: Path) -> Resources:
@@ -163,7 +215,7 @@ def synthesize_module(source: Path | str, module: str, family: str, *, log: Path
         File for what Yosys prints.
     """
     job = _Job(module, Path(source).resolve(), (), (), "")
-    return _run_yosys([job], family, log)[0]
+    return _run_yosys([job], family, log)[0].used
 
 
 def _tool() -> str:
@@ -178,9 +230,10 @@ def _plan(folder: Path, design: Design) -> dict[str, _Job]:
     if missing:
         raise ToolError(*(f"{folder}: module {name} has no source rtl/{name}.v in design.json; "
                           "build the design again" for name in missing))
-    # The counting rules are part of what a cached count depends on.
+    # The rules of counting and timing are part of what a cached result depends on.
     context = [_tool(), _COMMANDS[design.family],
-               hashlib.sha256(Path(netlist.__file__).read_bytes()).hexdigest()]
+               *(hashlib.sha256((Path(__file__).parent / name).read_bytes()).hexdigest()
+                 for name in ("netlist.py", "timing.py", "cell_delays.py"))]
     libraries = tuple(file for name, file in by_module.items()
                       if name not in modules and name != design.top)
     context += [file.read_text(encoding="utf-8") for file in libraries]
@@ -223,14 +276,14 @@ def _batches(work: list[_Job], count: int) -> list[list[_Job]]:
     return [share for share in shares if share] + tops
 
 
-def _run(batch: list[_Job], family: str, logs: Path) -> list[Resources]:
-    """Counts of a batch. If it fails, each module runs alone, to name those at fault."""
+def _run(batch: list[_Job], family: str, logs: Path) -> list[_Found]:
+    """Results of a batch. If it fails, each module runs alone, to name those at fault."""
     if len(batch) == 1:
         return _run_yosys(batch, family, logs / f"{batch[0].module}.log")
     try:
         return _run_yosys(batch, family, logs / f"{batch[0].module}-and-{len(batch) - 1}-more.log")
     except ToolError:
-        found: list[Resources] = []
+        found: list[_Found] = []
         problems: list[str] = []
         for job in batch:
             try:
@@ -242,8 +295,8 @@ def _run(batch: list[_Job], family: str, logs: Path) -> list[Resources]:
         return found
 
 
-def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[Resources]:
-    """Synthesise modules in one run; their counts."""
+def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[_Found]:
+    """Synthesise modules in one run."""
     first, several = batch[0], len(batch) > 1
     with tempfile.TemporaryDirectory(prefix="hwgen-synth-") as scratch:
         mapped, around = Path(scratch) / "mapped.json", Path(scratch) / "around.v"
@@ -263,9 +316,17 @@ def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[Resources]:
         try:
             yosys.run(commands, log=log, folder=first.file.parent)
             found = json.loads(mapped.read_text(encoding="utf-8"))
-            return [netlist.count_resources(found, job.module, family,
-                                            black_boxes=[name for name, _ in job.boxes])
-                    for job in batch]
+            return [_found(found, job, family) for job in batch]
         except ToolError as error:
             raise ToolError(*(line if several or line.startswith(f"{top}: ") else f"{top}: {line}"
                               for line in error.problems)) from None
+
+
+def _found(mapped: dict[str, Any], job: _Job, family: str) -> _Found:
+    used = netlist.count_resources(mapped, job.module, family,
+                                   black_boxes=[name for name, _ in job.boxes])
+    if family not in cell_delays.FAMILIES:
+        return _Found(used, None, None)
+    if job.boxes:
+        return _Found(used, None, mapped["modules"][job.module])
+    return _Found(used, timing.module_timing(mapped, job.module), None)
