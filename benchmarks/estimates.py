@@ -1,10 +1,14 @@
 """Estimated against synthesized resources, block by block.
 
     python benchmarks/estimates.py [--seed N] [--blocks N] [DIR ...]
+    python benchmarks/estimates.py --sums N [--seed N]
 
 Synthesizes random neuron layers and sliding windows, or the blocks of the build directories given,
 and prints for each LUT, LUTRAM, FF and block RAM as estimated and as Yosys counts them, then the
 median and the worst error of the LUTs.
+
+With ``--sums`` makes the adders of random layers with constant weights, without synthesis, prints
+their LUTs and flip-flops as estimated and as counted, and what a fit to these alone would be.
 """
 
 import argparse
@@ -17,6 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from hwgen.arith.constant_estimate import estimated_sums, size_of
+from hwgen.arith.constant_sums import constant_sums, signed_digits
 from hwgen.blocks.block import Block
 from hwgen.blocks.neuron_layer import NeuronLayerConfig
 from hwgen.blocks.window import WindowGeometry
@@ -34,6 +40,7 @@ from hwgen.verilog import write_verilog
 TYPES = (BIPOLAR, TERNARY, uint_type(1), uint_type(2), uint_type(4), int_type(4), int_type(8),
          uint_type(8))
 LARGEST = 400  # bits of products per clock: keeps a run of 40 blocks to a few minutes
+SUM_BITS = (512, 16384)  # of random sums: fewer are counted, not estimated
 
 
 def random_weights(rng: np.random.Generator, kind: NumType, shape) -> np.ndarray:
@@ -79,6 +86,51 @@ def random_block(rng: np.random.Generator) -> Block:
     return NeuronLayerConfig(TensorStream(activation, (8, 8, inputs), simd), weights, weight,
                              rng.integers(-8, 8, neurons), accumulator, activations, pe=pe,
                              style=style, fifo_depth=33)
+
+
+def random_sums(rng: np.random.Generator) -> tuple[str, np.ndarray, int]:
+    """Name, (sums, inputs) weights and bits of an input: dense, sparse, or of filters that resemble
+    each other, as trained ones do."""
+    while True:
+        kind, a_width = TYPES[rng.choice([0, 1, 5, 6])], int(rng.choice([1, 2, 3, 4, 8]))
+        shape = int(rng.choice([4, 8, 12, 16, 32, 64])), int(rng.choice([9, 16, 27, 64, 128, 256]))
+        form = str(rng.choice(["dense", "sparse", "alike"]))
+        values = rng.normal(0, 1, shape)
+        if form == "alike":
+            values = 0.6 * values + 0.8 * rng.normal(0, 1, (4, shape[1]))[
+                rng.integers(0, 4, shape[0])]
+        weights = np.where(values < 0, -1, 1) if kind.bipolar else np.clip(
+            np.rint(values * max(1, kind.high / 3)), -kind.high, kind.high).astype(int)
+        if form == "sparse" and not kind.bipolar:
+            weights *= rng.random(shape) < 0.4
+        bits = np.count_nonzero(signed_digits(weights)) * a_width
+        if SUM_BITS[0] < bits <= SUM_BITS[1]:
+            return (f"{form} {kind.name}, {shape[1]} -> {shape[0]}, {a_width} bits an input",
+                    weights, a_width)
+
+
+def show_sums(seed: int, count: int) -> None:
+    """Estimates of random sums beside what they take."""
+    rng = np.random.default_rng(seed)
+    table = Table("sums", "LUT", "FF", "error", box=None)
+    sizes, guesses, found = [], [], []
+    for _ in range(count):
+        name, weights, a_width = random_sums(rng)
+        guess = estimated_sums(weights, a_width)
+        real = constant_sums(weights, a_width, [62] * len(weights)).compression.resources
+        sizes.append(size_of(weights, a_width))
+        guesses.append((guess.lut, guess.ff))
+        found.append((real.lut, real.ff))
+        table.add_row(name, f"{guess.lut:.0f} / {real.lut:.0f}", f"{guess.ff:.0f} / {real.ff:.0f}",
+                      f"{guess.lut / real.lut - 1:+.0%}")
+    Console(width=120).print(table)
+    size, real = np.array(sizes, dtype=float), np.array(found, dtype=float)
+    error = abs(np.array(guesses) / real - 1)
+    powers = np.c_[np.ones(count), np.log(size[:, 1:])]
+    for n, name in enumerate(("LUT", "FF")):
+        fit = np.linalg.lstsq(powers, np.log(real[:, n] / size[:, 0]), rcond=None)[0]
+        print(f"{name} error median {np.median(error[:, n]):.1%}, worst {max(error[:, n]):.0%}; "
+              f"a fit: {', '.join(f'{power:.3f}' for power in fit)}")
 
 
 def synthesize_blocks(blocks: list[Block], folder: Path) -> dict[str, Resources]:
@@ -135,7 +187,11 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--sums", type=int, metavar="N")
     arguments = parser.parse_args()
+    if arguments.sums:
+        show_sums(arguments.seed, arguments.sums)
+        return
     rows = [row for folder in arguments.folders for row in rows_of_build(folder)] or \
         list(rows_of_random(arguments.seed, arguments.blocks))
     table = Table(box=None)

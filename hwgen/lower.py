@@ -22,7 +22,7 @@ from .blocks.crop import CropConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
 from .blocks.gate import GateConfig
-from .blocks.neuron_layer import NeuronLayerConfig
+from .blocks.neuron_layer import NeuronLayerConfig, WeightSums
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
 from .blocks.primitives import ROM, rom_bram36
@@ -309,12 +309,12 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
         return
     per_group, neurons = op.weights.shape[2], op.weights.shape[3] // op.groups
     nonzero = int(np.count_nonzero(op.weights))
-    extremes = int(op.weights.min()), int(op.weights.max())
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
     if op.stride[0] > 1 and 1 not in op.kernel:
         kinds.append("columns")
     # Options share their matrices: in a large layer each takes megabytes.
     ordered = cache(lambda kind, lanes: window_order(op, kind, lanes))
+    sums = WeightSums(ordered(kinds[0], 0))
     all_inputs = cache(lambda kind, lanes: _side_by_side(
         ordered(kind, lanes // op.groups if kind in WHOLE_WINDOWS else 0)))
     for kind in kinds:
@@ -348,7 +348,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                     makers = [("lut", s) for s in styles]
                     if tensor.dtype.width * op.weight_type.width >= DSP_BITS and plan_slices(
                             stream.lanes // gp, pe, tensor.dtype.width, op.weight_type,
-                            extremes):
+                            sums.extremes):
                         makers += [("dsp", s) for s in styles if s not in ("constant", "phases")]
                     for multiplier, style in makers:
                         layer: NeuronLayerConfig | ConstantLayerConfig = ConstantLayerConfig(
@@ -356,7 +356,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                             plan.activations, hold) if style == "constant" else NeuronLayerConfig(
                             stream, matrix, op.weight_type, op.bias, plan.accumulator,
                             plan.activations, pe=pe, group_parallel=gp, style=style,
-                            multiplier=multiplier)
+                            multiplier=multiplier, sums=sums)
                         choice: Folding = {"pe": pe, "simd": stream.lanes // gp}
                         if op.groups > 1:
                             choice["groups"] = gp

@@ -16,7 +16,9 @@ class Resources:
     dsp: float = 0
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(*(a + b for a, b in zip(astuple(self), astuple(other))))
+        # Field by field: sums of these are most of the work of listing options.
+        return Resources(self.lut + other.lut, self.lutram + other.lutram, self.ff + other.ff,
+                         self.bram36 + other.bram36, self.dsp + other.dsp)
 
     def __sub__(self, other: "Resources") -> "Resources":
         return Resources(*(a - b for a, b in zip(astuple(self), astuple(other))))

@@ -172,9 +172,9 @@ def test_groups_side_by_side_are_offered_for_both_windows():
 
 
 def test_many_weights_are_not_offered_as_logic():
-    graph = GraphBuilder((512,), BIPOLAR).add("a", conv((1, 1), 512, 256)).build()
+    graph = GraphBuilder((512,), BIPOLAR).add("a", conv((1, 1), 512, 512)).build()
     styles = {o.folding["weights"] for o in plan_layers(graph)[0].options("xc7")
-              if o.folding["pe"] * o.folding["simd"] < 512 * 256}
+              if o.folding["pe"] * o.folding["simd"] < 512 * 512}
     assert styles == {"block", "packed"}
 
 

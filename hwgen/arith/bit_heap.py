@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from typing import NamedTuple
 
 from ..resources import Resources
 
-__all__ = ["ONE", "Adder", "Compression", "Lut", "Stage", "Term", "compress"]
+__all__ = ["ONE", "Adder", "Compression", "Lut", "Stage", "Term", "compress", "compressed"]
 
 LUT_INPUTS = 5
 """Inputs that both outputs of a LUT6_2 may use."""
@@ -47,8 +48,7 @@ IDENTITY, INVERTED = 0b10, 0b01
 """Tables of a net and of its complement."""
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """A bit: a function of some nets.
 
     Parameters
@@ -193,79 +193,195 @@ def _nets(terms: Iterable[Term]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(net for term in terms for net in term.nets))
 
 
+@cache
+def _can_be_one(table: int) -> int:
+    """Bit n: whether a term can be 1 with the value n of all nets but its first."""
+    return sum(1 << n for n in range(-(-table.bit_length() // 2)) if table >> 2 * n & 3)
+
+
 class _Heap:
-    """The bits that are left, by column, and the hardware so far."""
+    """The bits that are left, by column, and how much hardware there is so far."""
 
     def __init__(self, columns: Sequence[Sequence[Term]], width: int, nets: int):
         self.columns = [list(c) for c in columns[:width]]
         self.columns += [[] for _ in range(width - len(self.columns))]
         self.width, self.nets = width, nets
-        self.stages = [Stage()]
-        self.level: list[Lut] = []
-        self.counters: list = []
         self.next: list[list[Term]] = [[] for _ in range(width)]
+        self.levels = 0  # of LUTs in this stage
+        self.waiting: dict[int, int] = {}  # clocks that nets in registers have been there
+        self.lut = self.chain = self.ff = 0
 
     @property
     def height(self) -> int:
         return max(map(len, self.columns))
 
-    def new(self) -> int:
-        self.nets += 1
-        return self.nets - 1
+    @property
+    def price(self) -> float:
+        return self.lut + CHAIN_PRICE * self.chain
 
-    def add(self, terms: Sequence[tuple[int, Term]]) -> None:
-        """LUTs of the sum of some terms, given with their columns: a full adder of three."""
-        low = min(column for column, _ in terms)
-        nets = _nets(term for _, term in terms)
+    def copied(self) -> "_Heap":
+        """Another one that goes on from here; before any registers."""
+        heap = _Heap(self.columns, self.width, self.nets)
+        heap.levels, heap.lut = self.levels, self.lut
+        return heap
+
+    def put(self, column: int, number: int = 1) -> int:
+        """New bits in a column, there from the next level on; the first one's net."""
+        first = self.nets
+        self.nets += number
+        self.next[column] += [Term((net,)) for net in range(first, self.nets)]
+        return first
+
+    def add_threes(self, column: int, terms: Sequence[Term]) -> None:
+        """LUTs that each sum three bits of a column, single nets."""
+        number = len(terms) // 3
+        self.lut += number
+        for made in range(column, min(column + 2, self.width)):
+            self.put(made, number)
+
+    def add(self, column: int, terms: Sequence[Term]) -> None:
+        """A LUT that sums up to three bits of a column."""
+        same = len({term.nets[1:] for term in terms if len(term.nets) > 1}) == 1
+        # Bits: whether one of the terms, or two, can be 1 at a value of the nets that gate all.
+        one = two = 0
+        for term in terms:
+            can = _can_be_one(term.table) if same and len(term.nets) > 1 else -1
+            one, two = one | can, two | one & can
+        self.lut += 1
+        for made in range(column, min(column + 1 + bool(two), self.width)):
+            self.put(made)
+
+    def table(self, terms: Sequence[tuple[int, Term]], nets: tuple[int, ...]) -> None:
+        """LUTs of the sum of some terms of these nets, given with their columns, the lowest first.
+        """
+        low = terms[0][0]
         tables = _sum_tables(tuple(tuple(nets.index(net) for net in t.nets) for _, t in terms),
                              tuple(t.table for _, t in terms),
                              tuple(column - low for column, _ in terms))
-        self._emit(terms, nets, [(low + n, table) for n, table in enumerate(tables)])
+        self.emit(terms, nets, list(enumerate(tables, low))[:self.width - low])
 
     def gate(self, terms: Sequence[tuple[int, Term]]) -> None:
         """A LUT of one or two terms, each for itself."""
         nets = _nets(term for _, term in terms)
-        self._emit(terms, nets, [
+        self.emit(terms, nets, [
             (column, _table(_values(tuple(nets.index(net) for net in t.nets), t.table, len(nets))))
             for column, t in terms])
 
-    def _emit(self, terms: Sequence[tuple[int, Term]], nets: tuple[int, ...],
-              functions: list[tuple[int, int]]) -> None:
-        functions = [(column, table) for column, table in functions if column < self.width]
-        both = 2 if len(nets) <= LUT_INPUTS else 1
-        made = []
-        for n in range(0, len(functions), both):
-            part = functions[n:n + both]
-            outputs = tuple(self.new() for _ in part)
-            self.level.append(Lut(nets, tuple(table for _, table in part), outputs))
-            for net, (column, _) in zip(outputs, part):
-                self.next[column].append(Term((net,)))
-                made.append((column, net))
-        self.counters.append((tuple(terms), tuple(made)))
+    def emit(self, terms: Sequence[tuple[int, Term]], nets: tuple[int, ...],
+             functions: Sequence[tuple[int, int]]) -> list[int]:
+        """LUTs of functions (column, table) in the place of terms; their nets."""
+        self.lut += _luts(len(functions), nets)
+        return [self.put(column) for column, _ in functions]
 
-    def end_level(self) -> None:
-        """What the level made can be used from now on."""
-        if self.level:
-            self.stages[-1].levels.append(self.level)
-        self.level = []
+    def adder(self, low: int, adder: Adder) -> list[int]:
+        """A carry chain from column ``low`` on; its nets."""
+        self.lut += adder.lut
+        self.chain += adder.lut
+        return [self.put(low + n) for n in adder.outputs]
+
+    def join(self) -> None:
+        """What was made goes onto the heap."""
         for column, new in zip(self.columns, self.next):
             column += new
         self.next = [[] for _ in range(self.width)]
 
+    def end_level(self) -> None:
+        """What the level made can be used from now on."""
+        self.levels += any(self.next)
+        self.join()
+
+    def end_first_level(self) -> None:
+        """The same in the stage's first level: all is made of nets that were there from the start.
+        """
+        self.join()
+
     def end_stage(self) -> None:
         """A register behind every bit."""
         self.hold()
-        self.stages.append(Stage())
+        self.levels = 0
 
     def hold(self) -> None:
         """What is on the heap goes into registers."""
-        self.stages[-1].live = [t.nets[0] for column in self.columns for t in column
-                                if t.nets[0] != ONE]
+        nets = {t.nets[0] for column in self.columns for t in column} - {ONE}
+        self._read(self.waiting.keys() - nets)
+        for net in nets:
+            self.waiting[net] = self.waiting.get(net, 0) + 1
+
+    def _read(self, nets: Iterable[int]) -> None:
+        """Nets leave their registers."""
+        clocks = [self.waiting.pop(net) for net in nets]
+        self.lut += sum(n >= SHIFT_REGISTER for n in clocks)
+        self.ff += sum(n for n in clocks if n < SHIFT_REGISTER)
+
+    def end(self) -> None:
+        """What is on the heap is the output, registered."""
+        self.hold()
+        self._read(list(self.waiting))
 
     def room(self, levels: int) -> None:
         """Begin a stage if this one has no room for more LUT levels."""
-        if len(self.stages[-1].levels) + levels > LEVELS:
+        if self.levels + levels > LEVELS:
             self.end_stage()
+
+
+class _BuiltHeap(_Heap):
+    """The same with the hardware itself."""
+
+    def __init__(self, columns: Sequence[Sequence[Term]], width: int, nets: int):
+        super().__init__(columns, width, nets)
+        self.stages = [Stage()]
+        self.level: list[Lut] = []
+        self.proof: list = []
+
+    def add(self, column, terms):
+        self.table([(column, term) for term in terms], _nets(terms))
+
+    def add_threes(self, column, terms):
+        for n in range(0, len(terms), 3):
+            self.add(column, terms[n:n + 3])
+
+    def emit(self, terms, nets, functions):
+        outputs = super().emit(terms, nets, functions)
+        both = 2 if len(nets) <= LUT_INPUTS else 1
+        for n in range(0, len(functions), both):
+            self.level.append(Lut(nets, tuple(table for _, table in functions[n:n + both]),
+                                  tuple(outputs[n:n + both])))
+        self.proof.append((tuple(terms), tuple((column, net) for (column, _), net in
+                                               zip(functions, outputs))))
+        return outputs
+
+    def adder(self, low, adder):
+        outputs = super().adder(low, adder)
+        self.stages[-1].adders.append(Adder(adder.rows, tuple(outputs)))
+        return outputs
+
+    def end_level(self):
+        super().end_level()
+        if self.level:
+            self.stages[-1].levels.append(self.level)
+        self.level = []
+
+    def end_first_level(self):
+        levels = self.stages[-1].levels
+        levels[:1] = [(levels[0] if levels else []) + self.level]
+        self.level = []
+        self.join()
+
+    def end_stage(self):
+        super().end_stage()
+        self.stages.append(Stage())
+
+    def hold(self):
+        self.stages[-1].live = [t.nets[0] for column in self.columns for t in column
+                                if t.nets[0] != ONE]
+
+    def end(self):
+        self.hold()
+
+
+def _luts(outputs: int, nets: tuple[int, ...]) -> int:
+    """LUTs of some functions of the same nets."""
+    return outputs if len(nets) > LUT_INPUTS else -(-outputs // 2)
 
 
 def compress(columns: Sequence[Sequence[Term]], width: int, nets: int) -> Compression:
@@ -280,17 +396,42 @@ def compress(columns: Sequence[Sequence[Term]], width: int, nets: int) -> Compre
     nets
         Number of nets that terms may name; new ones get the numbers from there on.
     """
-    return min((_compress(columns, width, nets, rows) for rows in ADDER_ROWS),
-               key=lambda c: c.resources.lut + CHAIN_PRICE * c.chain)
-
-
-def _compress(columns: Sequence[Sequence[Term]], width: int, nets: int, rows: int) -> Compression:
-    """``rows``: height at which ternary adders take over from LUTs."""
-    heap = _Heap(columns, width, nets)
+    rows, _ = _smallest(columns, width, nets)
+    heap = _BuiltHeap(columns, width, nets)
     _absorb_gates(heap)
+    _add_up(heap, rows)
+    return Compression(tuple(heap.stages),
+                       tuple(c[0].nets[0] if c else None for c in heap.columns),
+                       tuple(heap.proof), heap.nets)
+
+
+def compressed(columns: Sequence[Sequence[Term]], width: int, nets: int) -> Resources:
+    """What :func:`compress` takes, counted without making it, which is many times faster."""
+    _, heap = _smallest(columns, width, nets)
+    return Resources(lut=heap.lut, ff=heap.ff)
+
+
+def _smallest(columns: Sequence[Sequence[Term]], width: int, nets: int) -> tuple[int, _Heap]:
+    """The height at which ternary adders best take over from LUTs, and the heap added so."""
+    start = _Heap(columns, width, nets)
+    _absorb_gates(start)
+    # On a heap that is no higher, they take over at once either way.
+    tried = [ADDER_ROWS[0], *(rows for lower, rows in zip((4, *ADDER_ROWS[1:]), ADDER_ROWS[1:])
+                              if start.height > lower)]
+    found = []
+    for rows in tried:
+        heap = start.copied()
+        _add_up(heap, rows)
+        found.append((rows, heap))
+    return min(found, key=lambda pair: pair[1].price)
+
+
+def _add_up(heap: _Heap, rows: int) -> None:
+    """Single nets to a bit in each column; ``rows``: height at which ternary adders take over from
+    LUTs."""
     while heap.height > 1 and not _finish_with_luts(heap):
         if _adds(heap, rows):
-            long = any(a.ternary and len(a.rows) > LEVELS for a in _adders(heap))
+            long = any(a.ternary and len(a.rows) > LEVELS for _, _, a in _adders(heap))
             heap.room(LEVELS if long else ADDER_LEVELS)
             _add_rows(heap)
             if heap.height > 1:
@@ -299,10 +440,7 @@ def _compress(columns: Sequence[Sequence[Term]], width: int, nets: int, rows: in
             heap.room(1)
             _reduce(heap)
     _gate_rest(heap)
-    heap.hold()
-    return Compression(tuple(heap.stages),
-                       tuple(c[0].nets[0] if c else None for c in heap.columns),
-                       tuple(heap.counters), heap.nets)
+    heap.end()
 
 
 def _gate_rest(heap: _Heap) -> None:
@@ -313,11 +451,7 @@ def _gate_rest(heap: _Heap) -> None:
     for k in range(0, len(rest), 2):
         heap.gate(rest[k:k + 2])
     if rest:
-        # They are complements of nets that were there from the start.
-        levels = heap.stages[-1].levels
-        levels[:1] = [(levels[0] if levels else []) + heap.level]
-        heap.level = []
-        heap.end_level()
+        heap.end_first_level()
 
 
 def _absorb_gates(heap: _Heap) -> None:
@@ -341,7 +475,7 @@ def _absorb_gates(heap: _Heap) -> None:
             for _ in range(plan[level] if most > 1 or level else 0):
                 taken = [mine.pop() for _ in range(min(most, len(mine)))]
                 taken += [singles.pop(0) for _ in range(min(3 - len(taken), len(singles)))]
-                heap.add([(column, term) for term in taken])
+                heap.add(column, taken)
         heap.end_level()
     assert not any(gated)
 
@@ -419,7 +553,7 @@ def _gate_alone(heap: _Heap, gated: list[list[Term]], numbers: list[int]) -> Non
 def _adds(heap: _Heap, rows: int) -> bool:
     """Whether adders take the heap as it is."""
     if heap.height == 3:
-        return max(len(columns) for _, columns in _rows(heap, 1 << 30)) <= TERNARY_COLUMNS
+        return max(len(columns) for *_, columns in _rows(heap, 1 << 30)) <= TERNARY_COLUMNS
     return heap.height < 3 or 4 < heap.height <= rows
 
 
@@ -442,34 +576,37 @@ def _reduce(heap: _Heap) -> None:
     for column, bits in enumerate(heap.columns):
         number = max(0, -(-(len(bits) + carries - target) // 2))
         carries = min(number, len(bits) // 3)
-        for _ in range(carries):
-            heap.add([(column, bits.pop(0)) for _ in range(3)])
+        heap.add_threes(column, bits[:3 * carries])
+        del bits[:3 * carries]
     heap.end_level()
 
 
 def _finish_with_luts(heap: _Heap) -> bool:
     """The whole sum as truth tables, where that takes no more LUTs than an adder."""
     low = next(n for n, column in enumerate(heap.columns) if len(column) > 1)
+    distinct: set[int] = set()
+    for column in heap.columns[low:]:
+        distinct.update(t.nets[0] for t in column)
+        if len(distinct) > LUT_INPUTS + 1:
+            return False
     terms = [(n, t) for n, column in enumerate(heap.columns) if n >= low for t in column]
     nets = _nets(t for _, t in terms)
-    if len(nets) > LUT_INPUTS + 1:
-        return False
     high = sum(1 << n - low for n, _ in terms)
-    outputs = min(high.bit_length(), heap.width - low)
-    luts = outputs if len(nets) > LUT_INPUTS else -(-outputs // 2)
-    if luts > sum(adder.lut for adder in _adders(heap)):
+    if _luts(min(high.bit_length(), heap.width - low), nets) > sum(
+            adder.lut for _, _, adder in _adders(heap)):
         return False
     heap.room(1)
     for column in heap.columns[low:]:
         column.clear()
-    heap.add(terms)
+    heap.table(terms, nets)
     heap.end_level()
     return True
 
 
-def _rows(heap: _Heap, most: int = TERNARY_COLUMNS) -> list[tuple[int, list[list[Term]]]]:
-    """Lowest column and bits of each adder: three rows each, from the lowest that has two bits;
-    ``most`` columns of three rows, any number of two."""
+def _rows(heap: _Heap, most: int = TERNARY_COLUMNS) -> list[tuple[int, int, list[list[Term]]]]:
+    """Of each adder the first of its rows, its lowest column and the bits from there on: three
+    rows each, from the lowest that has two bits; ``most`` columns of three rows, any number of
+    two."""
     groups = []
     for first in range(0, heap.height, 3):
         columns = [column[first:first + 3] for column in heap.columns]
@@ -488,30 +625,27 @@ def _rows(heap: _Heap, most: int = TERNARY_COLUMNS) -> list[tuple[int, list[list
                 part.pop(0)
                 start += 1
             if part:
-                groups.append((start, part))
+                groups.append((first, start, part))
     return groups
 
 
-def _adders(heap: _Heap) -> list[Adder]:
-    """The adders of a heap's rows; outputs are numbered from 0."""
+def _adders(heap: _Heap) -> list[tuple[int, int, Adder]]:
+    """The adders of a heap's rows, with the first of these and the lowest column; outputs are
+    numbered from 0."""
     adders = []
-    for low, columns in _rows(heap):
+    for first, low, columns in _rows(heap):
         high = sum(len(column) << n for n, column in enumerate(columns))
         width = min(high.bit_length(), heap.width - low)
-        adders.append(Adder(tuple(map(tuple, columns[:width])), tuple(range(width))))
+        adders.append((first, low, Adder(tuple(map(tuple, columns[:width])), tuple(range(width)))))
     return adders
 
 
 def _add_rows(heap: _Heap) -> None:
     """Every three rows become one."""
-    for (low, columns), adder in zip(_rows(heap), _adders(heap)):
-        outputs = tuple(heap.new() for _ in adder.outputs)
-        heap.stages[-1].adders.append(Adder(adder.rows, outputs))
-        for n, column in enumerate(columns):
-            kept = {id(t) for t in column}
-            heap.columns[low + n] = [t for t in heap.columns[low + n] if id(t) not in kept]
-        for n, net in enumerate(outputs):
-            heap.next[low + n].append(Term((net,)))
-    for column, new in zip(heap.columns, heap.next):
-        column += new
-    heap.next = [[] for _ in range(heap.width)]
+    adders = _adders(heap)
+    for first, low, adder in reversed(adders):
+        for column in heap.columns[low:low + len(adder.rows)]:
+            del column[first:first + 3]
+    for _, low, adder in adders:
+        heap.adder(low, adder)
+    heap.join()

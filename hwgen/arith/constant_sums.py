@@ -5,8 +5,8 @@ several sums, two or three of them with the same signs and distances, are added 
 takes their place: the one that saves most first, as long as it saves LUTs. What is left of each sum
 is compressed as a bit heap. Where it makes the weights cheaper, as it halves those that are -1 or
 +1, all of a sum's weights are moved by one, which the sum of all inputs makes up for. Negative
-numbers are complements, ``-x = ~x - (2**n - 1)``, and the
-constants that these leave over belong to the sum's offset, which is known beforehand.
+numbers are complements, ``-x = ~x - (2**n - 1)``, and the constants that these leave over belong to
+the sum's offset, which is known beforehand.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ import numpy as np
 
 from .bit_heap import IDENTITY, INVERTED, ONE, Compression, Stage, Term, compress
 
-__all__ = ["ConstantSums", "constant_sums", "signed_digits", "together"]
+__all__ = ["BIT_PRICE", "ConstantSums", "connected", "constant_sums", "moves", "signed_digits",
+           "together"]
 
 BIT_PRICE = 0.85
 """LUTs that a bit of a heap costs, about."""
@@ -29,7 +30,8 @@ go through it waits in registers, so fewer can be cheaper."""
 FF_PRICE = 0.1  # LUTs
 
 TRIED_BITS = 4096
-"""Bits of all sums up to which all of these are tried, and not the first alone."""
+"""Bits of sums with inputs in common up to which all of these are tried, and not the first alone.
+"""
 
 MOVED_SHARE = 0.75
 """Moved weights are taken where a sum's digits become fewer by this factor: of those that are left
@@ -83,13 +85,16 @@ class _Part:
 def signed_digits(weights: np.ndarray) -> np.ndarray:
     """(..., digits) entries -1, 0 and 1: canonical signed digits, the lowest first."""
     rest = np.asarray(weights, dtype=np.int64)
+    low, high = rest.min(initial=0), rest.max(initial=0)
+    if high - low < rest.size - 1:  # many weights are equal
+        return signed_digits(np.arange(low, high + 1))[rest - low]
     digits = []
     while rest.any():
         # An odd number takes the digit that leaves a multiple of four.
         digit = np.where(rest & 1, 2 - (rest & 3), 0)
-        digits.append(digit)
+        digits.append(digit.astype(np.int8))
         rest = (rest - digit) >> 1
-    return np.stack(digits, axis=-1) if digits else np.zeros((*rest.shape, 1), dtype=np.int64)
+    return np.stack(digits, axis=-1) if digits else np.zeros((*rest.shape, 1), dtype=np.int8)
 
 
 def constant_sums(weights: np.ndarray, a_width: int, widths: Sequence[int],
@@ -117,15 +122,14 @@ def constant_sums(weights: np.ndarray, a_width: int, widths: Sequence[int],
 def _constant_sums(weights: bytes, shape: tuple[int, ...], a_width: int,
                    widths: tuple[int, ...], constants: tuple[int, ...] | None) -> ConstantSums:
     numbers = np.frombuffer(weights, dtype=np.int64).reshape(shape)
+    moved = moves(numbers, a_width)
+    digits = signed_digits((numbers + moved[:, None]).T)
+    apart = connected(digits)
+    most = max((np.count_nonzero(digits[np.ix_(*part)]) for part in apart), default=0)
     found = []
-    for levels in LEVELS_TRIED:
-        sharing = _Sharing(numbers, a_width, levels)
-        bits = np.count_nonzero(sharing.digits) * a_width
-        while sharing.step():
-            pass
-        found.append(sharing.build(widths, constants))
-        if bits > TRIED_BITS:
-            break
+    for levels in LEVELS_TRIED if most * a_width <= TRIED_BITS else LEVELS_TRIED[:1]:
+        shared = _Shared(digits, apart, a_width, levels)
+        found.append(shared.build(moved, widths, constants))
     return min(found, key=lambda sums: _price(sums.compression))
 
 
@@ -137,132 +141,158 @@ def _price(compression: Compression) -> float:
 
 
 class _Sharing:
-    """Digits that are left: (numbers, sums, distances) entries -1, 0, 1."""
+    """The search for shared parts of inputs (inputs, sums, places of digits)."""
 
-    def __init__(self, weights: np.ndarray, a_width: int, most_levels: int):
-        sums, inputs = weights.shape
-        self.a_width, self.inputs, self.most_levels = a_width, inputs, most_levels
-        self.moved = _moves(weights, a_width)
-        weights = weights + self.moved[:, None]
-        digits = signed_digits(weights.T)
-        self.distances = digits.shape[2]
-        self.digits = np.ascontiguousarray(digits, dtype=np.int8)
-        high = (1 << a_width) - 1
-        self.highs = [high] * inputs
-        self.levels = [0] * inputs
+    def __init__(self, digits: np.ndarray, a_width: int, most_levels: int):
+        inputs, sums, self.places = digits.shape
+        self.most_levels = most_levels
+        # (numbers, sums, places) entries -1, 0, 1 that are left, with room to move by all places.
+        self.digits = np.zeros((inputs, sums, 2 * self.places - 1), dtype=np.int8)
+        self.digits[:, :, :self.places] = digits
+        self.highs = np.full(inputs, (1 << a_width) - 1, dtype=np.int64)
+        self.levels = np.zeros(inputs, dtype=np.int64)
         self.parts: list[_Part] = []
-        self._digits_changed()
-        self.counts = np.zeros((inputs, inputs, 2 * self.distances - 1, 2), dtype=np.int32)
+        self.counts = np.zeros((0, 0, 2 * self.places - 1, 2), dtype=np.int32)
         self._count(np.arange(inputs))
+        while self._step():
+            pass
 
-    def _digits_changed(self) -> None:
-        """Digits of each number in a row, and where there are any, for products of matrices."""
-        self.signs = self.digits.reshape(len(self.digits), -1).astype(np.float32)
-        self.there = abs(self.signs)
+    def _count(self, changed: np.ndarray) -> None:
+        """How often these and other numbers appear together: (first, second, distance, unlike
+        signs)."""
+        number, before, most = len(self.digits), len(self.counts), self.places
+        grown = np.zeros((number, number, *self.counts.shape[2:]), dtype=np.int32)
+        grown[:before, :before] = self.counts
+        rows = self.digits.reshape(number, -1).astype(np.float32)
+        # The second number is `distance` bits above the first.
+        moved = np.stack([np.roll(rows[changed], distance, axis=1)
+                          for distance in range(1 - most, most)], axis=1)
+        signs, together = moved @ rows.T, abs(moved) @ abs(rows).T
+        found = np.stack([together + signs, together - signs], axis=-1).swapaxes(1, 2) / 2
+        found[np.arange(len(changed)), changed, most - 1] = 0
+        grown[changed] = found
+        grown[:, changed] = found[:, :, ::-1].swapaxes(0, 1)
+        self.rows, self.counts = rows, grown
 
-    def _count(self, rows: np.ndarray) -> None:
-        """How often numbers appear together: (first, second, distance, unlike signs)."""
-        digits, most = self.digits, self.distances
-        for distance in range(1 - most, most):
-            # The second number is `distance` bits above the first.
-            low, high = max(0, -distance), most - max(0, distance)
-            first = digits[:, :, low:high].reshape(len(digits), -1).astype(np.float32)
-            second = digits[:, :, low + distance:high + distance].reshape(
-                len(digits), -1).astype(np.float32)
-            signs = first[rows] @ second.T
-            together = abs(first[rows]) @ abs(second).T
-            if distance == 0:
-                signs[np.arange(len(rows)), rows] = together[np.arange(len(rows)), rows] = 0
-            same = ((together + signs) / 2).astype(np.int32)
-            unlike = ((together - signs) / 2).astype(np.int32)
-            at = distance + most - 1
-            self.counts[rows, :, at, 0], self.counts[rows, :, at, 1] = same, unlike
-            self.counts[:, rows, 2 * most - 2 - at, 0] = same.T
-            self.counts[:, rows, 2 * most - 2 - at, 1] = unlike.T
-
-    def step(self) -> bool:
+    def _step(self) -> bool:
         """Share the part that saves most; whether there is one."""
-        best: tuple[float, _Part] | None = None
         flat = self.counts.reshape(-1)
         # The most frequent ones: many are equal, which makes a partition slow.
-        places: list[int] = []
-        frequency = int(flat.max())
-        while frequency > 1 and len(places) < 4 * CANDIDATES:
+        found: list[int] = []
+        frequency = int(flat.max(initial=0))
+        while frequency > 1 and len(found) < 4 * CANDIDATES:
             equal = np.flatnonzero(flat == frequency)
-            step = max(1, len(equal) // (4 * CANDIDATES - len(places)))
-            places += equal[::step][:4 * CANDIDATES - len(places)].tolist()
+            step = max(1, len(equal) // (4 * CANDIDATES - len(found)))
+            found += equal[::step][:4 * CANDIDATES - len(found)].tolist()
             frequency -= 1
-        for place in places:
-            first, second, at, unlike = np.unravel_index(place, self.counts.shape)
-            distance = int(at) - self.distances + 1
-            if distance < 0 or distance == 0 and second < first:
-                continue  # the same pair seen from its other end
-            pair = _Part(((int(first), 0, False), (int(second), distance, bool(unlike))))
-            for part in (pair, self._third(pair)):
-                saved = self._saved(part) if part else 0.0
-                if part and saved > 0 and (best is None or saved > best[0]):
-                    best = saved, part
-        if best is None:
+        if not found:
             return False
-        self._share(best[1])
+        first, second, at, unlike = np.unravel_index(found, self.counts.shape)
+        distance = at - self.places + 1
+        # Not the same pair seen from its other end.
+        kept = (distance > 0) | (distance == 0) & (second >= first)
+        zeros = np.zeros(np.count_nonzero(kept), dtype=np.int64)
+        # (pairs, members) indices, distances, and whether they are taken off.
+        members = np.stack([np.stack([first[kept], zeros, zeros], axis=1),
+                            np.stack([second[kept], distance[kept], unlike[kept]], axis=1)], axis=1)
+        used = self._joined(self.digits[members[:, 0, 0]], members[:, 1])
+        thirds, often = self._thirds(members, used)
+        saved = np.stack([
+            self._saved(members, used),
+            np.where(often < 2, 0, self._saved(np.concatenate([members, thirds[:, None]], axis=1),
+                                               self._joined(used, thirds)))], axis=1)
+        if saved.max(initial=0) <= 0:
+            return False
+        n, three = divmod(int(np.argmax(saved)), 2)
+        self._share(_Part(tuple((index, distance, bool(off)) for index, distance, off in
+                                [*members[n].tolist(), *[thirds[n].tolist()] * three])))
         return True
 
-    def _uses(self, part: _Part) -> np.ndarray:
-        """(sums, distances) entries -1, 0, 1: where a part appears, and with which sign."""
-        (first, *_), *others = part.members
-        used = self.digits[first].copy()  # at distance 0, with its own sign
-        for index, distance, off in others:
-            there = self.digits[index][:, distance:]
-            low = used[:, :self.distances - distance]
-            low *= low == (-there if off else there)
-            used[:, self.distances - distance:] = 0
-        return used
+    def _joined(self, used: np.ndarray, members: np.ndarray) -> np.ndarray:
+        """(parts, sums, places) entries -1, 0, 1: those uses with which a number goes too."""
+        index, distance, off = members.T[:, :, None, None]
+        # Beyond the end are places of the room to move, where nothing is used.
+        there = self.digits[index, np.arange(used.shape[1])[:, None],
+                            (distance + np.arange(used.shape[2])) % used.shape[2]]
+        return used * (used == np.where(off, -there, there))
 
-    def _third(self, pair: _Part) -> _Part | None:
-        """The number that most often joins a pair, at the distance 0 of its first."""
-        used = self._uses(pair)
-        flat = used.reshape(-1).astype(np.float32)
-        signs, together = self.signs @ flat, self.there @ abs(flat)
-        for index, *_ in pair.members:
-            signs[index] = together[index] = 0
+    def _thirds(self, pairs: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """To each pair the number that most often joins it, at the distance 0 of its first, and
+        how often it does."""
+        uses = used.reshape(len(used), -1).astype(np.float32).T
+        signs, together = self.rows @ uses, abs(self.rows) @ abs(uses)
         same, unlike = (together + signs) / 2, (together - signs) / 2
-        index = int(np.argmax(np.maximum(same, unlike)))
-        if max(same[index], unlike[index]) < 2:
-            return None
-        return _Part((*pair.members, (index, 0, bool(unlike[index] > same[index]))))
+        each = np.arange(len(pairs))
+        same[pairs[:, :, 0].T, each] = unlike[pairs[:, :, 0].T, each] = 0
+        index = np.argmax(np.maximum(same, unlike), axis=0)
+        same, unlike = same[index, each], unlike[index, each]
+        return np.stack([index, np.zeros_like(index), unlike > same], axis=1), \
+            np.maximum(same, unlike)
 
-    def _high(self, part: _Part) -> int:
-        return sum(_reached(self.highs[index], off) << distance
-                   for index, distance, off in part.members)
+    def _high(self, members: np.ndarray) -> np.ndarray:
+        """Largest value of each part."""
+        index, distance, off = np.moveaxis(members, -1, 0)
+        highs = self.highs[index]
+        reached = np.where(off, (1 << _bit_lengths(highs)) - 1, highs)
+        return (reached << distance).sum(axis=-1)
 
-    def _saved(self, part: _Part) -> float:
-        """LUTs that sharing a part saves."""
-        if 1 + max(self.levels[index] for index, *_ in part.members) > self.most_levels:
-            return 0.0
-        uses = int(np.count_nonzero(self._uses(part)))
-        bits = sum(self.highs[index].bit_length() for index, *_ in part.members)
-        own = self._high(part).bit_length()
-        cost = 1.0 if bits == 3 else own if len(part.members) == 3 else own - 1
-        return uses * (bits - own) * BIT_PRICE - cost
+    def _saved(self, members: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """LUTs that sharing each part saves."""
+        bits = _bit_lengths(self.highs[members[..., 0]]).sum(axis=-1)
+        own = _bit_lengths(self._high(members))
+        cost = np.where(bits == 3, 1, own if members.shape[1] == 3 else own - 1)
+        saved = np.count_nonzero(used, axis=(1, 2)) * (bits - own) * BIT_PRICE - cost
+        return np.where(self.levels[members[..., 0]].max(axis=-1) < self.most_levels, saved, 0)
 
     def _share(self, part: _Part) -> None:
-        used = self._uses(part)
+        members = np.array(part.members)
+        used = self.digits[members[:1, 0]]
+        for member in members[1:]:
+            used = self._joined(used, member[None])
         for index, distance, off in part.members:
-            sign = -1 if off else 1
-            self.digits[index][:, distance:] -= (
-                sign * used[:, :self.distances - distance]).astype(np.int8)
+            self.digits[index] -= (-1 if off else 1) * np.roll(used[0], distance, axis=1)
         self.parts.append(part)
-        self.highs.append(self._high(part))
-        self.levels.append(1 + max(self.levels[index] for index, *_ in part.members))
-        self.digits = np.concatenate([self.digits, used[None]])
-        self._digits_changed()
-        number = len(self.digits)
-        grown = np.zeros((number, number, *self.counts.shape[2:]), dtype=np.int32)
-        grown[:-1, :-1] = self.counts
-        self.counts = grown
-        self._count(np.array([*(index for index, *_ in part.members), number - 1]))
+        self.highs = np.append(self.highs, self._high(members))
+        self.levels = np.append(self.levels, 1 + self.levels[members[:, 0]].max())
+        self.digits = np.concatenate([self.digits, used])
+        self._count(np.unique(np.append(members[:, 0], len(self.digits) - 1)))
 
-    def build(self, widths: Sequence[int], constants: Sequence[int] | None) -> ConstantSums:
+
+def _bit_lengths(numbers: np.ndarray) -> np.ndarray:
+    """Of numbers below ``2 ** 53``."""
+    return np.frexp(numbers.astype(np.float64))[1].astype(np.int64)
+
+
+class _Shared:
+    """Inputs and shared parts, and where they are added: digits (numbers, sums, distances). What
+    has nothing to do with each other is searched ``apart``."""
+
+    def __init__(self, digits: np.ndarray, apart: Sequence[tuple[np.ndarray, np.ndarray]],
+                 a_width: int, most_levels: int):
+        self.a_width, self.inputs = a_width, len(digits)
+        self.highs = [(1 << a_width) - 1] * self.inputs
+        self.levels = [0] * self.inputs
+        self.parts: list[_Part] = []
+        left = [np.zeros_like(digits)]
+        for inputs, sums in apart:
+            found = _Sharing(digits[np.ix_(inputs, sums)], a_width, most_levels)
+            count = len(inputs)
+            places = [*inputs.tolist(), *range(len(self.highs), len(self.highs)
+                                               + len(found.parts))]
+            self.parts += [_Part(tuple((places[n], distance, off)
+                                       for n, distance, off in part.members))
+                           for part in found.parts]
+            self.highs += found.highs[count:].tolist()
+            self.levels += found.levels[count:].tolist()
+            rest = found.digits[:, :, :found.places]
+            left[0][np.ix_(inputs, sums)] = rest[:count]
+            grown = np.zeros((len(found.parts), *digits.shape[1:]), dtype=np.int8)
+            grown[:, sums] = rest[count:]
+            left.append(grown)
+        self.digits = np.concatenate(left)
+
+    def build(self, moved: np.ndarray, widths: Sequence[int], constants: Sequence[int] | None
+              ) -> ConstantSums:
         """The hardware: shared parts level by level, then the sums."""
         numbers = [_Number(tuple(range(n * self.a_width, (n + 1) * self.a_width)), self.highs[n],
                            0, 0) for n in range(self.inputs)]
@@ -271,7 +301,7 @@ class _Sharing:
         nets = self.inputs * self.a_width
         counters: list = []
         total: _Number | None = None
-        if self.moved.any():
+        if moved.any():
             # The sum of all inputs: made beside the shared parts.
             columns, offset = _heap([(number, 0, False) for number in numbers[:self.inputs]])
             high = sum(self.highs[:self.inputs])
@@ -279,7 +309,7 @@ class _Sharing:
             nets = of_all.nets
             counters += of_all.counters
             total = _Number(of_all.output, high, offset, 0)
-        for level in range(1, max(self.levels) + 1):
+        for level in range(1, max(self.levels, default=0) + 1):
             made = []
             for k, part in enumerate(self.parts):
                 n = self.inputs + k
@@ -299,8 +329,8 @@ class _Sharing:
         for s, width in enumerate(widths):
             members = [(numbers[n], int(k), bool(self.digits[n, s, k] < 0))
                        for n, k in np.argwhere(self.digits[:, s]).tolist()]
-            if total and self.moved[s]:
-                members.append((total, 0, bool(self.moved[s] > 0)))
+            if total and moved[s]:
+                members.append((total, 0, bool(moved[s] > 0)))
             columns, offset = _heap(members)
             high = sum(_reached(number.high, off) << distance for number, distance, off in members)
             if constants is None:
@@ -325,7 +355,23 @@ class _Sharing:
             tuple(map(len, output)), tuple(offsets))
 
 
-def _moves(weights: np.ndarray, a_width: int) -> np.ndarray:
+def connected(digits: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inputs and sums that have to do with each other, of (inputs, sums, places) digits."""
+    found = []
+    there = np.any(digits, axis=2)
+    left = np.any(there, axis=1)
+    while left.any():
+        inputs, before = np.arange(len(there)) == np.argmax(left), 0
+        while int(inputs.sum()) > before:
+            before = int(inputs.sum())
+            sums = np.any(there[inputs], axis=0)
+            inputs = np.any(there[:, sums], axis=1)
+        found.append((np.flatnonzero(inputs), np.flatnonzero(sums)))
+        left &= ~inputs
+    return found
+
+
+def moves(weights: np.ndarray, a_width: int) -> np.ndarray:
     """(sums,) -1, 0 or 1: what is added to each weight of a sum to be taken off with the sum of
     all inputs."""
     inputs = weights.shape[1]
@@ -334,10 +380,10 @@ def _moves(weights: np.ndarray, a_width: int) -> np.ndarray:
             + (high.bit_length() if move else 0) for move in (0, 1, -1)]
     best = np.argmin(bits, axis=0)
     fewest = np.min(bits, axis=0)
-    moves = np.array([0, 1, -1])[best] * (fewest < MOVED_SHARE * bits[0])
+    moved = np.array([0, 1, -1])[best] * (fewest < MOVED_SHARE * bits[0])
     # The sum of all inputs has its price too.
-    saved = (bits[0] - fewest)[moves != 0].sum()
-    return moves if saved > inputs * a_width else np.zeros_like(moves)
+    saved = (bits[0] - fewest)[moved != 0].sum()
+    return moved if saved > inputs * a_width else np.zeros_like(moved)
 
 
 def _reached(high: int, off: bool) -> int:

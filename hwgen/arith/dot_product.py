@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from ..types import TERNARY, NumType
-from .bit_heap import Compression, Term, compress
+from .bit_heap import Compression, Term, compress, compressed
 from .compressor import Compressor
 
 __all__ = ["DotProduct", "product_offsets"]
@@ -41,8 +41,23 @@ def product_offsets(weights: np.ndarray, weight_type: NumType, a_width: int) -> 
     return np.full(weights.shape, high << weight_type.width - 1 if weight_type.signed else 0)
 
 
+Sum = tuple[int, int, NumType, int]
+"""Lanes, bits of an activation, type of weights and bits of a sum of products."""
+
+
 @lru_cache(maxsize=4096)
-def _compression(lanes: int, a_width: int, weight_type: NumType, width: int) -> Compression:
+def _compression(kind: Sum) -> Compression:
+    return compress(*_heap(*kind))
+
+
+@lru_cache(maxsize=4096)
+def _resources(kind: Sum) -> Resources:
+    return compressed(*_heap(*kind))
+
+
+def _heap(lanes: int, a_width: int, weight_type: NumType, width: int
+          ) -> tuple[list[list[Term]], int, int]:
+    """The bits of the products, with the bits of their sum and the number of nets."""
     columns: list[list[Term]] = [[] for _ in range(a_width + weight_type.width)]
     for lane in range(lanes):
         code = lanes * a_width + lane * weight_type.width
@@ -56,8 +71,14 @@ def _compression(lanes: int, a_width: int, weight_type: NumType, width: int) -> 
                 for k in range(weight_type.width):
                     sign = weight_type.signed and k == weight_type.width - 1
                     columns[n + k].append(Term((a, code + k), _NAND if sign else _AND))
-    nets = lanes * (a_width + weight_type.width)
-    return compress(columns, width, nets)
+    return columns, width, lanes * (a_width + weight_type.width)
+
+
+def _sum(lanes: int, a_width: int, weight_type: NumType, width: int) -> Sum:
+    """A sum of no more bits than it can have."""
+    codes = 1 if weight_type.bipolar or weight_type == TERNARY else (1 << weight_type.width) - 1
+    high = lanes * ((1 << a_width) - 1) * codes
+    return lanes, a_width, weight_type, min(width, high.bit_length())
 
 
 class DotProduct(wiring.Component):
@@ -98,10 +119,7 @@ class DotProduct(wiring.Component):
     def compression_of(lanes: int, a_width: int, weight_type: NumType,
                        width: int) -> Compression:
         """The hardware of one sum."""
-        codes = 1 if weight_type.bipolar or weight_type == TERNARY else \
-            (1 << weight_type.width) - 1
-        high = lanes * ((1 << a_width) - 1) * codes
-        return _compression(lanes, a_width, weight_type, min(width, high.bit_length()))
+        return _compression(_sum(lanes, a_width, weight_type, width))
 
     @staticmethod
     def latency_of(lanes: int, a_width: int, weight_type: NumType, width: int) -> int:
@@ -114,7 +132,7 @@ class DotProduct(wiring.Component):
         """LUTs and flip-flops; of sums of very many bits, in proportion to a smaller one."""
         rows = 1 if weight_type.bipolar or weight_type == TERNARY else weight_type.width
         some = min(lanes, max(1, COUNTED_BITS // (a_width * rows)))
-        one = DotProduct.compression_of(some, a_width, weight_type, width).resources
+        one = _resources(_sum(some, a_width, weight_type, width))
         number = outputs * lanes / some
         return Resources(lut=number * one.lut, ff=number * one.ff)
 

@@ -8,8 +8,8 @@ it never falls below 0: no field borrows from the next, and nothing has to be co
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-import numpy as np
 from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 from ..blocks.primitives import Export, delay
 from ..resources import Resources
 from ..types import TERNARY, NumType
-from .bit_heap import Compression, Term, compress
+from .bit_heap import Compression, Term, compress, compressed
 from .compressor import Compressor
 
 __all__ = ["MAC", "MAC_ROWS", "DspDotProduct", "DspPlan", "plan_slices"]
@@ -89,7 +89,8 @@ class DspPlan:
     @property
     def lengths(self) -> list[int]:
         """Slices of each chain."""
-        return [len(part) for part in np.array_split(np.arange(self.lanes), self.chains)]
+        length, longer = divmod(self.lanes, self.chains)
+        return [length + 1] * longer + [length] * (self.chains - longer)
 
     def width_of(self, length: int) -> int:
         """Bits of a field behind ``length`` slices."""
@@ -97,16 +98,12 @@ class DspPlan:
 
     def adders(self, width: int) -> Compression | None:
         """What adds the chains of one output; nets: the bits of each chain's field in turn."""
-        if self.chains == 1:
-            return None
-        columns: list[list[Term]] = [[] for _ in range(max(map(self.width_of, self.lengths)))]
-        nets = 0
-        for length in self.lengths:
-            for k in range(self.width_of(length)):
-                columns[k].append(Term((nets,)))
-                nets += 1
+        return None if self.chains == 1 else _adders(*self._chained(width))
+
+    def _chained(self, width: int) -> tuple[tuple[int, ...], int]:
+        """Bits of each chain, and of their sum."""
         high = (self.highest - self.lowest) * self.lanes
-        return compress(columns, min(width, high.bit_length()), nets)
+        return tuple(map(self.width_of, self.lengths)), min(width, high.bit_length())
 
     def latency(self, width: int) -> int:
         """Clocks from activations and weights to sums of ``width`` bits."""
@@ -115,16 +112,36 @@ class DspPlan:
 
     def resources(self, width: int) -> Resources:
         """Slices, registers that hold operands back, and adders."""
-        adders = self.adders(width)
-        waits = sum(n for length in self.lengths for n in range(length))
+        waits = sum(length * (length - 1) // 2 for length in self.lengths)
         weights = self.outputs * self.weight_type.width
         total = Resources(dsp=self.slices, ff=waits * (self.a_width + weights))
         if self.fields > 2 and self.weight_type.signed:
             total += Resources(lut=self.groups * self.lanes * self.weight_type.width)
-        if adders:
-            total += Resources(lut=self.outputs * adders.resources.lut,
-                               ff=self.outputs * adders.resources.ff)
+        if self.chains > 1:
+            adders = _adder_resources(*self._chained(width))
+            total += Resources(lut=self.outputs * adders.lut, ff=self.outputs * adders.ff)
         return total
+
+
+@lru_cache(maxsize=1024)
+def _adders(chains: tuple[int, ...], width: int) -> Compression:
+    return compress(*_chain_heap(chains, width))
+
+
+@lru_cache(maxsize=1024)
+def _adder_resources(chains: tuple[int, ...], width: int) -> Resources:
+    return compressed(*_chain_heap(chains, width))
+
+
+def _chain_heap(chains: tuple[int, ...], width: int) -> tuple[list[list[Term]], int, int]:
+    """Numbers of so many bits, with the bits of their sum and the number of nets."""
+    columns: list[list[Term]] = [[] for _ in range(max(chains))]
+    nets = 0
+    for bits in chains:
+        for k in range(bits):
+            columns[k].append(Term((nets,)))
+            nets += 1
+    return columns, width, nets
 
 
 def plan_slices(lanes: int, outputs: int, a_width: int, weight_type: NumType,
@@ -140,8 +157,7 @@ def plan_slices(lanes: int, outputs: int, a_width: int, weight_type: NumType,
     low, high = min(extremes[0], 0), max(extremes[1], 0)
     span = max(1, (high - low) * ((1 << a_width) - 1))
     for fields in range(min(outputs, MOST_FIELDS), 0, -1):
-        spacing = next((n for n in range(RESULT // fields, 0, -1)
-                        if _fits(low, high, fields, n)), 0)
+        spacing = _spacing(low, high, fields)
         reach = ((1 << spacing) - 1) // span  # products whose sum fits a field
         plan = DspPlan(lanes, outputs, a_width, weight_type, low, high, fields, spacing, 1)
         if steps > 1 and lanes == 1 and reach >= steps:
@@ -149,6 +165,12 @@ def plan_slices(lanes: int, outputs: int, a_width: int, weight_type: NumType,
         if steps == 1 and reach >= min(2, lanes):
             return replace(plan, chains=-(-lanes // reach))
     return None
+
+
+@lru_cache(maxsize=1024)
+def _spacing(low: int, high: int, fields: int) -> int:
+    """How far apart weights can be on the port; 0 if they don't fit it."""
+    return next((n for n in range(RESULT // fields, 0, -1) if _fits(low, high, fields, n)), 0)
 
 
 def _fits(low: int, high: int, fields: int, spacing: int) -> bool:

@@ -6,6 +6,7 @@ reads five nets, two of them the phase, and takes them in one LUT6_2 with all th
 that are 0 in every phase cost nothing.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,13 +15,16 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
-from .bit_heap import IDENTITY, INVERTED, Compression, Term, compress
+from .bit_heap import IDENTITY, INVERTED, Compression, Term, compress, compressed
 from .compressor import Compressor
 from .constant_sums import signed_digits, together
 
-__all__ = ["MOST_PHASES", "PhasedPlan", "PhasedProduct"]
+__all__ = ["MOST_PHASES", "PhasedPlan", "PhasedProduct", "phased_resources"]
 
 MOST_PHASES = 4
+
+COUNTED_SUMS, COUNTED_BITS = 8, 2048
+"""Most sums that an estimate counts the LUTs of, and about so many bits that they add."""
 
 
 class PhasedPlan:
@@ -70,21 +74,16 @@ class PhasedPlan:
         phases = range(self.lanes * self.a_width, self.nets)
         columns: list[list[Term]] = [[] for _ in range(self.a_width + self.digits.shape[-1])]
         last = len(self.digits) - 1
-        for lane in range(self.lanes):
-            for k in range(self.digits.shape[-1]):
-                turns = [int(self.digits[min(p, last), output, lane, k])
-                         for p in range(1 << self.phase_width)]
-                if not any(turns):
-                    continue
-                for n in range(self.a_width):
-                    a = lane * self.a_width + n
-                    if len(set(turns)) == 1:
-                        term = Term((a,), IDENTITY if turns[0] > 0 else INVERTED)
-                    else:
-                        table = sum((0b10 if turn > 0 else 0b01 if turn else 0) << 2 * p
-                                    for p, turn in enumerate(turns))
-                        term = Term((a, *phases), table)
-                    columns[n + k].append(term)
+        mine = self.digits[np.minimum(np.arange(1 << self.phase_width), last), output]
+        turns = np.moveaxis((mine > 0) * IDENTITY + (mine < 0) * INVERTED, 0, -1)
+        tables = (turns << 2 * np.arange(1 << self.phase_width)).sum(axis=-1)
+        # Digits of a lane in a row: no two neighbours count at once, which saves carries.
+        for lane, k in np.argwhere(tables).tolist():
+            gated = (turns[lane, k] != turns[lane, k, 0]).any()
+            table = int(tables[lane, k] if gated else turns[lane, k, 0])
+            for n in range(self.a_width):
+                a = lane * self.a_width + n
+                columns[n + k].append(Term((a, *phases) if gated else (a,), table))
         return columns
 
     @cached_property
@@ -96,11 +95,26 @@ class PhasedPlan:
             nets = made[-1].nets
         return together(made)
 
-    @cached_property
-    def resources(self) -> Resources:
-        """Predicted from a sum in the middle."""
-        one = self.one(self.outputs // 2, self.nets).resources
-        return Resources(lut=self.outputs * one.lut, ff=self.outputs * one.ff)
+    @property
+    def bits(self) -> np.ndarray:
+        """(outputs,) bits that each sum adds."""
+        return (self.digits != 0).any(axis=0).sum(axis=(1, 2)) * self.a_width
+
+
+def phased_resources(plans: Sequence[PhasedPlan]) -> Resources:
+    """Predicted in proportion to the bits that are added, from some sums with few and with many.
+    """
+    bits = np.concatenate([plan.bits for plan in plans])
+    found = Resources()
+    number = max(1, min(COUNTED_SUMS, len(bits) * COUNTED_BITS // max(1, int(bits.sum()))))
+    middles = (2 * np.arange(number) + 1) * len(bits) // (2 * number)
+    places = np.argsort(bits, kind="stable")[middles]
+    for place in places.tolist():
+        group, output = divmod(place, plans[0].outputs)
+        plan = plans[group]
+        found += compressed(plan.columns(output), plan.width_of(output), plan.nets)
+    share = bits.sum() / max(1, bits[places].sum())
+    return Resources(lut=found.lut * share, ff=found.ff * share)
 
 
 class PhasedProduct(wiring.Component):

@@ -138,6 +138,44 @@ def test_without_a_fifo_beats_leave_as_they_came(reads):
     check_block(layer, stalls=((1.0, 1.0), (0.5, 1.0)))
 
 
+def adders(layer):
+    """Resources of the sums, as estimated and as made."""
+    return layer._estimated_sums, layer.sums.compression.resources
+
+
+@pytest.mark.parametrize("kind, weight_type, inputs, neurons", [
+    (uint_type(1), BIPOLAR, 96, 16), (uint_type(2), BIPOLAR, 64, 32),
+    (uint_type(4), BIPOLAR, 36, 16), (uint_type(1), TERNARY, 128, 16),
+    (uint_type(4), TERNARY, 64, 16), (int_type(8), TERNARY, 27, 12), (uint_type(1), INT4, 64, 16),
+    (uint_type(2), INT4, 27, 32), (int_type(8), INT4, 36, 8), (uint_type(1), int_type(8), 64, 8),
+    (uint_type(4), int_type(8), 27, 12), (int_type(8), int_type(8), 16, 12)],
+    ids=lambda value: getattr(value, "name", str(value)))
+def test_estimates_of_large_layers_are_close(kind, weight_type, inputs, neurons):
+    guess, made = adders(make_layer(kind, weight_type, inputs, neurons))
+    assert guess.lut == pytest.approx(made.lut, rel=0.25)
+    assert guess.ff == pytest.approx(made.ff, rel=0.6)
+
+
+def test_estimates_of_groups_side_by_side_are_close():
+    weights = np.zeros((32, 9, 32), np.int64)
+    weights[np.arange(32), :, np.arange(32)] = np.random.default_rng(0).integers(-100, 101, (32, 9))
+    layer = ConstantLayerConfig(TensorStream(uint_type(8), (1, 1, 288), 288),
+                                weights.reshape(288, 32), np.zeros(32, np.int64), int_type(20))
+    guess, made = adders(layer)
+    assert guess.lut == pytest.approx(made.lut, rel=0.2)
+
+
+def test_estimates_of_small_layers_are_exact():
+    guess, made = adders(make_layer(uint_type(2)))
+    assert guess == made
+
+
+def test_estimates_of_large_layers_need_no_sums():
+    layer = make_layer(uint_type(4), int_type(8), 256, 32)
+    layer.estimate("xc7")
+    assert "sums" not in vars(layer)
+
+
 def test_bits_in_turn_need_a_fifo():
     with pytest.raises(ValueError, match=r"^fifo_depth \(0\) must be at least 2$"):
         make_layer(uint_type(4), hold=2, fifo_depth=0)

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hwgen.blocks.neuron_layer import NeuronLayerConfig
+from hwgen.arith.dot_product import DotProduct
+from hwgen.arith.phased_product import phased_resources
+from hwgen.blocks.neuron_layer import NeuronLayerConfig, WeightSums
 from hwgen.ops import Bias, Clip, Conv, Requantize, Threshold
+from hwgen.resources import Resources
 from hwgen.streams import TensorStream
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.streams import check_block
@@ -291,6 +296,37 @@ def test_phases_need_two_to_four_words():
     with pytest.raises(ValueError, match=r"^style 'phases' is for 2 to 4 words of weights, not "
                                          r"12; choose 'logic' or 'block'$"):
         make_layer(make_conv(TERNARY), uint_type(2), simd=1, pe=2, style="phases")
+
+
+@pytest.mark.parametrize("weight_type", [BIPOLAR, TERNARY, int_type(4), int_type(8)],
+                         ids=lambda t: t.name)
+@pytest.mark.parametrize("pe, simd, group_parallel", [(4, 32, 1), (2, 64, 1), (8, 64, 4)])
+def test_phases_are_estimated_from_some_of_their_sums(weight_type, pe, simd, group_parallel):
+    conv = make_conv(weight_type, groups=2 * group_parallel if group_parallel > 1 else 1, inputs=64,
+                     neurons=8)
+    layer = make_layer(conv, uint_type(3), simd, pe, group_parallel, style="phases")
+    made = [plan.compression.resources for plan in layer.phases]
+    guess = phased_resources(layer.phases)
+    assert guess.lut == pytest.approx(sum(r.lut for r in made), rel=0.07)
+    assert guess.ff == pytest.approx(sum(r.ff for r in made), rel=0.4)
+
+
+@pytest.mark.parametrize("weight_type", WEIGHT_TYPES, ids=lambda t: t.name)
+@pytest.mark.parametrize("lanes, width", [(1, 20), (7, 20), (40, 5), (60, 20)])
+def test_luts_of_products_are_counted_as_they_are_made(weight_type, lanes, width):
+    made = DotProduct.compression_of(lanes, 2, weight_type, width).resources
+    assert DotProduct.resources(lanes, 3, 2, weight_type, width) == Resources(
+        lut=3 * made.lut, ff=3 * made.ff)
+
+
+@pytest.mark.parametrize("style, multiplier", [("logic", "lut"), ("phases", "lut"),
+                                               ("block", "dsp")])
+def test_options_of_a_layer_share_the_sums_of_its_weights(style, multiplier):
+    conv = make_conv(int_type(8), groups=2, inputs=6, neurons=4)
+    alone = make_layer(conv, int_type(8), 6, 2, style=style, multiplier=multiplier)
+    shared = replace(alone, sums=WeightSums(alone.weights[:, ::-1]))
+    np.testing.assert_array_equal(alone.start_values(), shared.start_values())
+    assert alone.estimate("xc7") == shared.estimate("xc7")
 
 
 def test_phases_take_fewer_luts_than_weights_from_a_memory():
