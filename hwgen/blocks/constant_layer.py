@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith.bit_heap import Compression, Term
 from ..arith.compressor import Compressor
+from ..arith.constant_estimate import estimated_sums
 from ..arith.constant_sums import ConstantSums, constant_sums, signed_digits
 from ..arith.truth_tables import multiplexer, tabulate
 from ..ops import Bias, Op, Threshold
@@ -19,7 +20,7 @@ from ..types import NumType, uint_type
 from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .elementwise import ActivationPipeline, activation_units
-from .parts import counter
+from .parts import counter_ahead
 from .primitives import delay
 
 __all__ = ["ConstantLayer", "ConstantLayerConfig", "ConstantNeurons"]
@@ -27,11 +28,8 @@ __all__ = ["ConstantLayer", "ConstantLayerConfig", "ConstantNeurons"]
 TABLE_BITS = 6
 """Most bits that a neuron reads to be a look-up table: those of a LUT6."""
 
-COUNTED_BITS = 2048
+COUNTED_BITS = 512
 """Bits that all neurons add in a clock up to which the cost is counted."""
-
-SAMPLE = (16, 32)
-"""Inputs and neurons from which the cost of a larger layer is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,21 +287,10 @@ class ConstantLayerConfig(BufferedBlock):
 
     @cached_property
     def _estimated_sums(self) -> Resources:
-        """The adders; of a large layer, by what each bit costs in a part of it."""
-        sizes = self.weights.shape
+        """The adders; of a large layer predicted, as the search for shared parts takes long."""
         if np.count_nonzero(signed_digits(self.weights)) * self.digit <= COUNTED_BITS:
             return self.sums.compression.resources
-        inputs, neurons = (np.linspace(0, size - 1, min(size, most)).astype(int)
-                           for size, most in zip(sizes, SAMPLE))
-        some = self.weights[np.ix_(inputs, neurons)]
-        sample = constant_sums(some.T, self.digit, [62] * len(neurons))
-        bits = [int(np.count_nonzero(signed_digits(w))) * self.digit for w in (some, self.weights)]
-        before = bits[0] - sum(sample.widths)
-        wider = (sizes[0] // len(inputs)).bit_length()
-        after = bits[1] - sizes[1] * (sum(sample.widths) / len(neurons) + wider)
-        share = max(0.0, after / max(1, before))
-        found = sample.compression.resources
-        return Resources(lut=found.lut * share, ff=found.ff * share)
+        return estimated_sums(self.weights.T, self.digit)
 
 
 class ConstantLayer(wiring.Component):
@@ -334,19 +321,27 @@ class ConstantLayer(wiring.Component):
 
         held = Signal(cfg.input.data_width, reset_less=True)
         held_valid, held_last, issue = Signal(), Signal(), Signal()
-        turn, turn_end = counter(m, cfg.hold, issue, "turn")
-        taken = [held_valid.eq(self.i.valid), held_last.eq(self.i.payload.last),
+        turn, turn_end, turn_will_end = counter_ahead(m, cfg.hold, issue, "turn")
+        begun, will_have_begun = Signal(), Signal()  # a vector whose places are taken
+        taken = [held_last.eq(self.i.payload.last),
                  held.eq(self._unsigned(self.i.payload.data.as_value()))]
         m.d.comb += [
-            issue.eq(held_valid & ((turn != 0) | pipeline.free)),
+            issue.eq(held_valid & (begun | pipeline.free)),
             pipeline.issue.eq(issue), pipeline.last.eq(held_last & turn_end),
+            will_have_begun.eq(Mux(issue, ~turn_end, begun)),
         ]
+        m.d.sync += begun.eq(will_have_begun)
         if cfg.fifo_depth:
-            m.d.comb += self.i.ready.eq(~held_valid | (issue & turn_end))
-            with m.If(self.i.ready):
+            # As of a NeuronLayer, a register.
+            ready, will_hold = Signal(init=1), Signal()
+            m.d.comb += [self.i.ready.eq(ready),
+                         will_hold.eq(Mux(ready, self.i.valid, held_valid))]
+            m.d.sync += [held_valid.eq(will_hold), ready.eq(
+                ~will_hold | (turn_will_end & (will_have_begun | pipeline.will_be_free)))]
+            with m.If(ready):
                 m.d.sync += taken
         else:
-            m.d.comb += [self.i.ready.eq(1), *taken]
+            m.d.comb += [self.i.ready.eq(1), held_valid.eq(self.i.valid), *taken]
 
         m.submodules.sums = sums = ConstantNeurons(cfg)
         m.d.comb += [sums.x.eq(held), sums.turn.eq(turn), sums.whole.eq(issue & turn_end),

@@ -57,6 +57,8 @@ class ActivationPipeline(wiring.Component):
     -------
     free : :py:`Out(1)`
         The FIFO has ``burst`` places left.
+    will_be_free : :py:`Out(1)`
+        It will have in the next clock.
     issue : :py:`In(1)`
         A beat takes that place; only while ``free``.
     last : :py:`In(1)`
@@ -70,7 +72,7 @@ class ActivationPipeline(wiring.Component):
                  fifo_depth: int, late: int, burst: int = 1):
         self.units, self.stream, self.output = units, stream, output
         self.fifo_depth, self.late, self.burst = fifo_depth, late, burst
-        super().__init__({"free": Out(1), "issue": In(1), "last": In(1),
+        super().__init__({"free": Out(1), "will_be_free": Out(1), "issue": In(1), "last": In(1),
                           "x": In(stream.data_width), "o": Out(output.signature())})
 
     @staticmethod
@@ -102,13 +104,17 @@ class ActivationPipeline(wiring.Component):
             # Places that no beat has taken or been promised.
             places = Signal(range(self.fifo_depth + 1), init=self.fifo_depth)
             leaves = Signal()
-            m.d.comb += [leaves.eq(self.o.valid & self.o.ready),
-                         self.free.eq(places >= self.burst)]
+            free = Signal(init=1)  # a register, as what issues tells its ready from it
+            m.d.comb += [leaves.eq(self.o.valid & self.o.ready), self.free.eq(free),
+                         self.will_be_free.eq(free)]
+            m.d.sync += free.eq(self.will_be_free)
             with m.If(self.issue != leaves):
                 m.d.sync += places.eq(Mux(leaves, places + 1, places - 1))
+                m.d.comb += self.will_be_free.eq(
+                    Mux(leaves, places >= self.burst - 1, places > self.burst))
         else:
             end = self.o
-            m.d.comb += self.free.eq(1)
+            m.d.comb += [self.free.eq(1), self.will_be_free.eq(1)]
 
         group, _ = counter(m, self.stream.beats_per_pixel, self.issue, "group")
         group = delay(m, group, self.late, "issued_group")

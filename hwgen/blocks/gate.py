@@ -69,9 +69,11 @@ class Gate(wiring.Component):
         places = Signal(range(self.config.places + 1), init=self.config.places)
         passes = Signal()
         data = Signal.like(self.i.payload, reset_less=True)
-        m.d.comb += [self.i.ready.eq(places != 0), passes.eq(self.i.valid & self.i.ready),
+        free = Signal(init=1)
+        m.d.comb += [self.i.ready.eq(free), passes.eq(self.i.valid & self.i.ready),
                      self.o.payload.eq(data)]
         m.d.sync += [self.o.valid.eq(passes), data.eq(self.i.payload)]
         with m.If(passes != self.left):
-            m.d.sync += places.eq(Mux(self.left, places + 1, places - 1))
+            m.d.sync += [places.eq(Mux(self.left, places + 1, places - 1)),
+                         free.eq(self.left | (places != 1))]
         return m

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith.compressor import Compressor
 from ..arith.dot_product import DotProduct, product_offsets
 from ..arith.dsp import DspDotProduct, DspPlan, plan_slices
-from ..arith.phased_product import MOST_PHASES, PhasedPlan, PhasedProduct
+from ..arith.phased_product import MOST_PHASES, PhasedPlan, PhasedProduct, phased_resources
 from ..arith.trits import FIVE_BITS, pack_trits, packed_width, unpacker
 from ..ops import Bias, Op, Threshold
 from ..resources import Resources
@@ -22,7 +22,7 @@ from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .elementwise import activation_units
 from .fifo import fifo_resources
-from .parts import counter
+from .parts import counter, counter_ahead
 from .primitives import (
     DelayLine,
     Rom,
@@ -34,7 +34,45 @@ from .primitives import (
     rom_tiling,
 )
 
-__all__ = ["NeuronLayer", "NeuronLayerConfig"]
+__all__ = ["NeuronLayer", "NeuronLayerConfig", "WeightSums"]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightSums:
+    """What a layer's options have in common, whatever the order of its inputs.
+
+    Parameters
+    ----------
+    weights
+        (groups, inputs, neurons) integers.
+    """
+
+    weights: np.ndarray
+
+    @cached_property
+    def extremes(self) -> tuple[int, int]:
+        """Smallest and largest weight."""
+        return int(self.weights.min()), int(self.weights.max())
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """(groups, neurons) sums of all weights."""
+        return self.weights.sum(axis=1, dtype=np.int64)
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """(groups, neurons) sums of those above 0."""
+        return np.maximum(self.weights, 0).sum(axis=1, dtype=np.int64)
+
+    @cached_property
+    def negatives(self) -> np.ndarray:
+        """(groups, neurons) numbers of those below 0."""
+        return np.count_nonzero(self.weights < 0, axis=1)
+
+    @cached_property
+    def negative_digits(self) -> np.ndarray:
+        """(groups, neurons) sums of what digits below 0 take off."""
+        return PhasedPlan.offsets_of(self.weights, 1).sum(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +111,8 @@ class NeuronLayerConfig(BufferedBlock):
         What makes the products: ``lut`` or ``dsp`` (slices).
     fifo_depth
         Beats that the output FIFO holds.
+    sums
+        Of the weights, where they are known already: options of a layer share them.
     """
 
     input: TensorStream
@@ -86,6 +126,7 @@ class NeuronLayerConfig(BufferedBlock):
     style: str = "logic"
     multiplier: str = "lut"
     fifo_depth: int = 16
+    sums: WeightSums | None = field(default=None, repr=False)
 
     def __post_init__(self):
         groups, inputs, neurons = self.weights.shape
@@ -191,14 +232,14 @@ class NeuronLayerConfig(BufferedBlock):
         all products of a neuron; None without slices."""
         if self.multiplier != "dsp":
             return None
-        kind = (self.pe, self.input.dtype.width, self.weight_type, self._extremes)
+        kind = (self.pe, self.input.dtype.width, self.weight_type, self._sums.extremes)
         alone = plan_slices(1, *kind, self.steps) \
             if self.hold == self.simd == 1 < self.steps else None
         return alone or plan_slices(self.simd, *kind)
 
     @cached_property
-    def _extremes(self) -> tuple[int, int]:
-        return int(self.weights.min()), int(self.weights.max())
+    def _sums(self) -> WeightSums:
+        return self.sums or WeightSums(self.weights)
 
     @property
     def accumulates(self) -> bool:
@@ -221,17 +262,20 @@ class NeuronLayerConfig(BufferedBlock):
         if not self._from_zero:
             return self.accumulator
         high = (1 << self.input.dtype.width) - 1
-        most = np.maximum(self.weights.astype(np.int64) * high, 0) + self._offsets
-        return uint_type(max(1, int(self._a[0] * most.sum(axis=1).max()).bit_length()))
+        most = self._sums.positive * high + self._offsets
+        return uint_type(max(1, int(self._a[0] * most.max()).bit_length()))
 
     @cached_property
     def _offsets(self) -> np.ndarray:
+        """(groups, neurons) by how much the sums of products' bits exceed those of products."""
+        groups, inputs, neurons = self.weights.shape
+        width = self.input.dtype.width
         if self.slices:
-            return np.full(self.weights.shape, -self.slices.lowest)
+            return np.full((groups, neurons), -self.slices.lowest * inputs)
         if self.style == "phases":
-            return PhasedPlan.offsets_of(self.weights.astype(np.int64), self.input.dtype.width)
-        return product_offsets(self.weights.astype(np.int64), self.weight_type,
-                               self.input.dtype.width)
+            return self._sums.negative_digits * ((1 << width) - 1)
+        below, others = product_offsets(np.array([-1, 1]), self.weight_type, width).tolist()
+        return below * self._sums.negatives + others * (inputs - self._sums.negatives)
 
     @cached_property
     def phases(self) -> tuple[PhasedPlan, ...]:
@@ -250,8 +294,7 @@ class NeuronLayerConfig(BufferedBlock):
     def start_values(self) -> np.ndarray:
         """What each neuron's sum starts from, in channel order: bias and constants of products."""
         step, low = self._a
-        weights = self.weights.astype(np.int64)
-        return self.bias + (low * weights - step * self._offsets).sum(axis=1).reshape(-1)
+        return self.bias + (low * self._sums.total - step * self._offsets).reshape(-1)
 
     @property
     def _word(self) -> int:
@@ -343,7 +386,7 @@ class NeuronLayerConfig(BufferedBlock):
             for _ in range(self.group_parallel):
                 parts += self.slices.resources(kind[-1])
         elif self.style == "phases":
-            parts = sum((plan.resources for plan in self.phases), Resources())
+            parts = phased_resources(self.phases)
         else:
             parts = DotProduct.resources(lanes, outputs, *kind)
         if not self.accumulates:
@@ -409,28 +452,33 @@ class NeuronLayer(wiring.Component):
         held = Signal(cfg.input.data_width, reset_less=True)
         held_valid = Signal()
         issue = Signal()
-        neuron_last = Signal()
         m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth)
         wiring.connect(m, wiring.flipped(self.o), fifo.o)
         places = Signal(range(cfg.fifo_depth + 1), init=cfg.fifo_depth)
-        neuron, neuron_end = counter(m, cfg.hold, issue, "neuron")
-        step, step_end = counter(m, cfg.steps, issue & neuron_end, "step")
+        free = Signal(init=1)  # there are some: a register, as ready depends on it
+        neuron, neuron_end, neuron_will_end = counter_ahead(m, cfg.hold, issue, "neuron")
+        step, step_end, step_will_end = counter_ahead(m, cfg.steps, issue & neuron_end, "step")
         around, around_end = counter(m, cfg.rounds, issue & neuron_end & step_end, "round")
         _, frame_end = counter(m, cfg.input.pixels,
                                 issue & neuron_end & step_end & around_end, "pixel")
         completes = step_end
+        # Ready when no beat is held, or the one held is issued for the last time. What is in front
+        # takes steps of its own from that, so it is a register, of what will be.
+        ready = Signal(init=1)
+        will_hold, will_be_free = Signal(), Signal()
         m.d.comb += [
-            neuron_last.eq(neuron_end),
-            issue.eq(held_valid & (~completes | (places != 0))),
-            self.i.ready.eq(~held_valid | (issue & neuron_last)),
+            issue.eq(held_valid & (~completes | free)), self.i.ready.eq(ready),
+            will_hold.eq(Mux(ready, self.i.valid, held_valid)),
         ]
-        with m.If(self.i.ready):
-            m.d.sync += held_valid.eq(self.i.valid)
+        m.d.sync += [held_valid.eq(will_hold), free.eq(will_be_free), ready.eq(
+            ~will_hold | (neuron_will_end & (~step_will_end | will_be_free)))]
+        with m.If(ready):
             m.d.sync += held.eq(self._unsigned(self.i.payload.data.as_value()))
         taken = Signal()
-        m.d.comb += taken.eq(self.o.valid & self.o.ready)
+        m.d.comb += [taken.eq(self.o.valid & self.o.ready), will_be_free.eq(free)]
         with m.If((issue & completes) != taken):
             m.d.sync += places.eq(Mux(taken, places + 1, places - 1))
+            m.d.comb += will_be_free.eq(taken | (places != 1))
 
         # Weights.
         address, _ = counter(m, cfg.depth, issue, "address")

@@ -9,7 +9,8 @@ from ..arith.truth_tables import pack
 from ..types import NumType
 from .primitives import increment
 
-__all__ = ["NEVER", "constant_table", "counter", "holds", "lookup", "number", "port_names"]
+__all__ = ["NEVER", "constant_table", "counter", "counter_ahead", "holds", "lookup", "number",
+           "port_names"]
 
 NEVER = -(1 << 60)
 """Clock of an event that nothing waits for."""
@@ -34,16 +35,24 @@ def number(code: Value, kind: NumType) -> Value:
 
 
 def counter(m, count: int, step: Value, name: str) -> tuple[Value, Value]:
-    """Counts 0 to ``count - 1`` at each ``step``; the count, and whether it is at its end."""
+    """Counts 0 to ``count - 1`` at each ``step``; the count, and whether it is at its end, which is
+    a register, so that nothing waits for a comparison."""
+    value, end, _ = counter_ahead(m, count, step, name)
+    return value, end
+
+
+def counter_ahead(m, count: int, step: Value, name: str) -> tuple[Value, Value, Value]:
+    """The same, and whether it will be at its end in the next clock."""
     if count == 1:
-        return Const(0, 0), Const(1, 1)
+        return Const(0, 0), Const(1, 1), Const(1, 1)
     value = Signal(range(count), name=name)
     end = Signal(name=f"{name}_end")
-    m.d.comb += end.eq(value == count - 1)
+    will_end = Mux(step, value == count - 2, end)
+    m.d.sync += end.eq(will_end)
     with m.If(step):
         m.d.sync += value.eq(increment(value) if count & (count - 1) == 0
                              else Mux(end, 0, increment(value)))
-    return value, end
+    return value, end, will_end
 
 
 def lookup(bits: np.ndarray, index: Value) -> Value:

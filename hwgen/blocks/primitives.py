@@ -125,7 +125,9 @@ class DelayLine(wiring.Component):
                                      if self.length > 1 else self.i)
             m.d.comb += self.o.eq(words[-self.width:])
             return m
-        depth = self.length - 1  # the read register is one step
+        # The read register is one step; that of a block RAM is slow, and another follows it.
+        late = int(self.style == "block")
+        depth = self.length - 1 - late
         m.submodules.ring = ring = memory.Memory(shape=self.width, depth=depth, init=[],
                                                  attrs={"ram_style": self.style})
         write = ring.write_port()
@@ -135,7 +137,14 @@ class DelayLine(wiring.Component):
             m.d.sync += place.eq(following(place, depth))
         # Old contents are read as new ones are written: the word of ``depth`` steps ago.
         m.d.comb += [write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.en),
-                     read.addr.eq(place), read.en.eq(self.en), self.o.eq(read.data)]
+                     read.addr.eq(place), read.en.eq(self.en)]
+        if late:
+            word = Signal(self.width, reset_less=True)
+            with m.If(self.en):
+                m.d.sync += word.eq(read.data)
+            m.d.comb += self.o.eq(word)
+        else:
+            m.d.comb += self.o.eq(read.data)
         return m
 
 

@@ -177,19 +177,16 @@ class WindowShift(wiring.Component):
         column, column_end = counter(m, cfg.scanned[1], step & chunk_end, "column")
         row, row_end = counter(m, cfg.scanned[0], step & chunk_end & column_end, "row")
         is_pixel = Signal()
-        inside = Const(1, 1)
-        for place, before, size, scanned in ((row, g.pad[0], height, cfg.scanned[0]),
-                                             (column, g.pad[2], width, cfg.scanned[1])):
-            if before:
-                inside = inside & (place >= before)
-            if before + size < scanned:
-                inside = inside & (place < before + size)
+        row_moves, column_moves = step & chunk_end & column_end, step & chunk_end
+        inside = self._inside(m, row, row_end, row_moves, g.pad[0], height, cfg.scanned[0], "row") \
+            & self._inside(m, column, column_end, column_moves, g.pad[2], width, cfg.scanned[1],
+                           "column")
         completes = Signal()
         last = Signal()
         on_grid, at_last = Const(1, 1), chunk_end
         for axis, place, end, moves, name in (
-                (0, row, row_end, step & chunk_end & column_end, "row"),
-                (1, column, column_end, step & chunk_end, "column")):
+                (0, row, row_end, row_moves, "row"),
+                (1, column, column_end, column_moves, "column")):
             first, count = g.extent[axis] - 1, cfg.positions[axis]
             on_grid = on_grid & self._on_grid(m, place, end, moves, first, g.stride[axis], count,
                                               name)
@@ -232,6 +229,22 @@ class WindowShift(wiring.Component):
             taps[ky, kx].word_select(n, per_group) for n in range(gp)
             for ky in range(g.kernel[0]) for kx in range(g.kernel[1])))
         return m
+
+    def _inside(self, m, place, end, moves, before, size, scanned, name) -> Value:
+        """Whether ``place``, which ``moves`` on up to its ``end``, is a pixel and not padding: a
+        register, as ready depends on it."""
+        behind = before + size
+        if before == 0 and behind >= scanned:
+            return Const(1, 1)
+        inside = Signal(name=f"{name}_inside", init=before == 0)
+        with m.If(moves):
+            if before == 0:
+                m.d.sync += inside.eq((inside & (place != behind - 1)) | end)
+            elif behind >= scanned:
+                m.d.sync += inside.eq((inside | (place == before - 1)) & ~end)
+            else:
+                m.d.sync += inside.eq((inside & (place != behind - 1)) | (place == before - 1))
+        return inside
 
     def _on_grid(self, m, place, end, moves, first, stride, count, name) -> Value:
         """Whether ``place``, which ``moves`` on up to its ``end``, is ``first + n * stride`` for
