@@ -20,7 +20,7 @@ __all__ = ["Choice", "choose_for_interval", "fastest_within", "fitting", "fold_f
 ROUNDS = 8
 """Most times that what goes between the layers is set aside anew."""
 
-LATENCY_PRICE = 0.5
+LATENCY_PRICE = 1.75
 """Shares of the budget that the fastest design gives for a frame interval less of latency, in small
 parts: without that, layers at the end would be as slow as the interval lets them."""
 
@@ -81,14 +81,15 @@ def _undominated(plans: list[Plan], interval: int, family: str) -> list[list[Opt
 
 def _last_shares(plans: list[Plan]) -> list[float]:
     """Share of each layer's work that it can only do when the last row of its input is there; 0 of
-    layers that don't multiply, which keep up with those before them."""
+    layers that work pixel by pixel or don't multiply, which keep up with those before them."""
     heights = {plan.tensor: plan.output.shape[0] for plan in plans}
     found = []
     for plan in plans:
         name, tensor = plan.inputs[0]
         before, behind = heights.get(name, tensor.shape[0]), plan.output.shape[0]
         rows = min(before, behind) if behind > 1 else before
-        found.append(1 / rows if isinstance(plan.op, Conv) else 0.0)
+        waits = isinstance(plan.op, Conv) and not (plan.op.pointwise and behind > 1)
+        found.append(1 / rows if waits else 0.0)
     return found
 
 

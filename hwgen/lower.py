@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import pairwise
 from math import gcd, lcm
 
 import numpy as np
@@ -53,12 +54,13 @@ from .ops import (
     Windows,
     ZeroInsert,
 )
+from .passes.absorb_selects import pick_outputs
 from .resources import Resources
 from .streams import TensorStream
 from .types import TERNARY, NumType
 
-__all__ = ["Folding", "Option", "Plan", "build_hardware", "divisors", "plan_layers", "unique_name",
-           "window_order"]
+__all__ = ["Folding", "Option", "Plan", "between_divisors", "build_hardware", "divisors",
+           "plan_layers", "unique_name", "window_order"]
 
 Folding = dict[str, int | str]
 """A layer's choices as reports and fold files state them."""
@@ -205,7 +207,8 @@ def _only_user(graph: Graph, node: Node) -> Node | None:
 def _choices(plan: Plan) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...]]]:
     op, (_, tensor) = plan.op, plan.inputs[0]
     if isinstance(op, Conv):
-        yield from _conv_choices(plan, op, tensor)
+        yield from _conv_choices(plan, op, tensor, divisors(op.weights.shape[3] // op.groups))
+        yield from _padded_choices(plan, op, tensor)
         return
     if isinstance(op, Select):
         yield from _select_choices(op, tensor)
@@ -291,7 +294,43 @@ def _select_choices(op: Select, tensor: Tensor):
                 stream, shape, runs[:, 0] // lanes, channels // lanes)),)
 
 
-def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
+def _padded_choices(plan: Plan, op: Conv, tensor: Tensor
+                    ) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...]]]:
+    """Where the divisors of the neurons lie far apart: some neurons more, dropped behind."""
+    neurons = op.weights.shape[3]
+    for pe in between_divisors(neurons) if op.groups == 1 else []:
+        picked = np.arange(-(-neurons // pe) * pe) % neurons
+        wide = pick_outputs(op, picked)
+        assert isinstance(wide, Conv)
+        padded = replace(plan, op=wide, activations=tuple(
+            (pick_outputs(activation, picked), kind) for activation, kind in plan.activations))
+        for folding, (*windows, (_, layer)) in _conv_choices(padded, wide, tensor, [pe]):
+            adapters = _adapters(layer.output, layer.output.with_lanes(gcd(pe, neurons)))
+            stream = adapters[-1].output if adapters else layer.output
+            height, width, _ = stream.shape
+            crop = CropConfig(stream, (0, height, 1), (0, width, 1), (0, neurons))
+            yield folding, (*windows, ("neurons", layer),
+                            *(("lanes", adapter) for adapter in adapters), ("", crop))
+
+
+def between_divisors(n: int) -> list[int]:
+    """Numbers that fill the gaps between divisors that are more than twice their predecessors: each
+    takes at most three quarters of the turns of the one before, and an eighth of the last turn's
+    places at most stay empty."""
+    found = []
+    for low, high in pairwise(divisors(n)):
+        if high <= 2 * low:
+            continue
+        turns = n // low
+        for pe in range(low + 1, high):
+            needed = -(-n // pe)
+            if needed <= 0.75 * turns and 8 * (needed * pe - n) <= n and needed > n // high:
+                found.append(pe)
+                turns = needed
+    return found
+
+
+def _conv_choices(plan: Plan, op: Conv, tensor: Tensor, pes: list[int]
                   ) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...]]]:
     # Windows never lie in padding alone: what is more is put around the image before.
     excess = _excess_pad(op)
@@ -302,7 +341,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
         wide = spread(TensorStream(tensor.dtype, tensor.shape, 1)).output
         top, bottom, left, right = (p - e for p, e in zip(op.pad, excess))
         inner = replace(op, pad=(top, bottom, left, right))
-        for folding, behind in _conv_choices(plan, inner, Tensor(wide.shape, out_type)):
+        for folding, behind in _conv_choices(plan, inner, Tensor(wide.shape, out_type), pes):
             lanes = behind[0][1].inputs[0].lanes
             pad = spread(TensorStream(tensor.dtype, tensor.shape, lanes))
             yield folding, (("pad", pad), *behind)
@@ -326,7 +365,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor
                 stream = windows[-1][1].output if windows else TensorStream(
                     tensor.dtype, tensor.shape, gp * simd)
                 matrix = ordered(kind, stream.lanes // gp if kind in WHOLE_WINDOWS else 0)
-                for pe in divisors(neurons) if gp == 1 else [neurons]:
+                for pe in pes if gp == 1 else [neurons]:
                     width = gp * pe * (stream.lanes // gp) * op.weight_type.width
                     depth = op.weights.size * op.weight_type.width // width
                     styles = []

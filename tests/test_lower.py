@@ -8,7 +8,7 @@ from hwgen.blocks.width_adapter import WidthAdapterConfig
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.errors import ModelError
-from hwgen.lower import build_hardware, divisors, plan_layers, unique_name
+from hwgen.lower import between_divisors, build_hardware, divisors, plan_layers, unique_name
 from hwgen.ops import Add, ArgMax, Bias, Clip, Concat, Conv, MaxPool, Requantize, Reshape, SumPool
 from hwgen.real_ops import Affine
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
@@ -102,6 +102,7 @@ CONVOLUTIONS = {
     "wider padding": conv((2, 3), 2, 3, BIPOLAR, pad=(1, 0, 2, 1), pad_value=-3),
     "stride and dilation": conv((2, 2), 4, 2, stride=(2, 1), dilation=(1, 3), pad=(0, 1, 2, 0)),
     "1x1 with stride": conv((1, 1), 4, 2, stride=(2, 2)),
+    "eleven neurons, rows and columns": conv((2, 3), 2, 11, stride=(2, 2), pad=(1, 0, 1, 1)),
     "rows and columns": conv((3, 2), 4, 4, stride=(2, 2), pad=(1, 2, 1, 0), dilation=(2, 1)),
     "rows and columns of groups": conv((2, 3), 6, 12, groups=3, stride=(3, 1), pad=(1, 0, 2, 1)),
     "groups": conv((3, 2), 6, 12, groups=3, pad=(1, 1, 0, 1)),
@@ -148,6 +149,12 @@ def test_windows_whose_rows_are_strided_can_come_by_rows_and_columns():
     assert (rows.cycles, windows.cycles, layer.hold) == (81, 4 * 9, 2)
     # All at once a frame takes as long as its pixels; so it does where windows take two clocks.
     assert found[8].cycles == found[4].cycles == 81
+
+
+def test_gaps_between_the_divisors_of_neurons_are_filled():
+    assert between_divisors(116) == [6, 8, 11, 15, 20]
+    assert between_divisors(64) == []
+    assert all(-(-58 // pe) * pe - 58 <= 58 / 8 for pe in between_divisors(58))
 
 
 def test_a_window_is_as_slow_as_what_reads_its_registers():

@@ -22,7 +22,7 @@ from ..ops import (
 )
 from .rewrite import prune, unique_name
 
-__all__ = ["absorb_selects"]
+__all__ = ["absorb_selects", "pick_outputs"]
 
 PER_CHANNEL = {Bias: ("values",), Threshold: ("levels", "negate"),
                Requantize: ("multiplier", "shift", "offset"), Table: ("values",), Clip: (),
@@ -68,7 +68,7 @@ def _into_producer(graph: Graph, node: Node) -> Graph | None:
         if not _is_per_channel(chain[0]) and not _makes_channels(chain[0].op):
             return None
         name = chain[0].inputs[0]
-    return _exchanged(graph, chain, indices, lambda op: _pick_outputs(op, indices), node)
+    return _exchanged(graph, chain, indices, lambda op: pick_outputs(op, indices), node)
 
 
 def _into_consumer(graph: Graph, node: Node) -> Graph | None:
@@ -94,7 +94,7 @@ def _into_consumer(graph: Graph, node: Node) -> Graph | None:
     graph = graph.with_nodes(replace(n, inputs=node.inputs) if node.name in n.inputs else n
                              for n in graph.nodes)
     chain = [graph.node(n.name) for n in chain]
-    return prune(_exchanged(graph, chain, inverse, lambda op: _pick_outputs(op, inverse), None))
+    return prune(_exchanged(graph, chain, inverse, lambda op: pick_outputs(op, inverse), None))
 
 
 def _makes_channels(op: Op) -> bool:
@@ -138,7 +138,7 @@ def _pick_tensor(tensor: Tensor, indices: np.ndarray) -> Tensor:
     return Tensor((*tensor.shape[:2], len(indices)), tensor.dtype, scale, offset)
 
 
-def _pick_outputs(op: Op, indices: np.ndarray) -> Op:
+def pick_outputs(op: Op, indices: np.ndarray) -> Op:
     """The operation with output channels ``indices`` only; all of them are single inputs' too,
     but for a Conv that reads all channels."""
     if isinstance(op, Conv):
