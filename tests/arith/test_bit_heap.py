@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hwgen.arith.bit_heap import IDENTITY, INVERTED, Term, compress
+from hwgen.arith.bit_heap import IDENTITY, INVERTED, Term, compress, compressed
 from hwgen.arith.dot_product import DotProduct
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.arith.proofs import evaluate, prove, value_of
@@ -107,3 +107,21 @@ def test_costs_grow_with_the_number_of_bits():
     per_product = [DotProduct.compression_of(n, 4, BIPOLAR, 40).resources.lut / n
                    for n in (64, 256, 1024)]
     assert max(per_product) < 1.2 * min(per_product)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 24), min_size=1, max_size=8), st.integers(0, 2), st.integers(1, 12))
+def test_the_count_of_a_compression_is_what_it_takes(heights, gated, width):
+    """Of nets that no two bits have in common, as those of layers."""
+    nets = 0
+    columns = []
+    for height in heights:
+        column = []
+        for n in range(height):
+            size = 2 if gated and n % gated == 0 else 1
+            inputs = tuple(range(nets, nets + size))
+            column.append(Term(inputs, AND) if size == 2 else Term(inputs))
+            nets += size
+        columns.append(column)
+    counted, made = compressed(columns, width, nets), compress(columns, width, nets).resources
+    assert (counted.lut, counted.ff) == (made.lut, made.ff)
