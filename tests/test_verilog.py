@@ -167,7 +167,7 @@ def test_the_proof_finds_a_difference(tmp_path):
 
 
 @pytest.mark.parametrize("module, cell", [
-    ("all_fifo", "RAM32M"),  # FIFO
+    ("up_fifo", "RAM32M"),  # FIFO
     ("conv1_window", "SRL"),  # delay lines of a shift window
     ("conv2_window", "RAM32M"),  # line buffer of a window reader
 ])

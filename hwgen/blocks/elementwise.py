@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -110,8 +110,8 @@ class ActivationPipeline(wiring.Component):
             m.d.sync += free.eq(self.will_be_free)
             with m.If(self.issue != leaves):
                 m.d.sync += places.eq(Mux(leaves, places + 1, places - 1))
-                m.d.comb += self.will_be_free.eq(
-                    Mux(leaves, places >= self.burst - 1, places > self.burst))
+                enough = places >= self.burst - 1 if self.burst > 1 else Const(1, 1)
+                m.d.comb += self.will_be_free.eq(Mux(leaves, enough, places > self.burst))
         else:
             end = self.o
             m.d.comb += [self.free.eq(1), self.will_be_free.eq(1)]

@@ -250,11 +250,12 @@ class WindowShift(wiring.Component):
         """Whether ``place``, which ``moves`` on up to its ``end``, is ``first + n * stride`` for
         an n below ``count``."""
         last = first + (count - 1) * stride
-        if stride == 1:
-            return (place >= first) & (place <= last) if count > 1 else place == first
         if count == 1:
             return place == first
+        begun = place >= first if first else Const(1, 1)
+        if stride == 1:
+            return begun & (place <= last)
         phase = Signal(range(stride), name=f"{name}_phase")
         with m.If(moves):
-            m.d.sync += phase.eq(Mux(end | (place < first) | (phase == stride - 1), 0, phase + 1))
-        return (place >= first) & (place <= last) & (phase == 0)
+            m.d.sync += phase.eq(Mux(end | ~begun | (phase == stride - 1), 0, phase + 1))
+        return begun & (place <= last) & (phase == 0)
