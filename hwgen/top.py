@@ -6,6 +6,7 @@ from amaranth import Cat, ClockSignal, Instance, Module, ResetSignal, Signal, Va
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .blocks.counters import turns
 from .blocks.gate import GateConfig
 from .blocks.primitives import Export
 from .hardware import INPUT, HwGraph, HwNode, Source
@@ -62,7 +63,7 @@ class HwTop(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hardware = self.hardware
-        wires: dict[Source, tuple[Signal, Signal, Signal, Signal]] = {}
+        wires: dict[Source, tuple[Value, Value, Signal, Signal]] = {}
 
         def add_stream(source: Source, width: int, ports: int) -> None:
             prefix = wire_name(source, ports)
@@ -70,7 +71,9 @@ class HwTop(wiring.Component):
                              Signal(name=f"{prefix}_tvalid"), Signal(name=f"{prefix}_tready"))
 
         width = hardware.input.data_width
-        wires[Source(INPUT)] = (self.s_axis_tdata[:width], self.s_axis_tlast, self.s_axis_tvalid,
+        ends, _ = turns(m, hardware.input.beats, self.s_axis_tvalid & self.s_axis_tready,
+                        "s_axis_beat")
+        wires[Source(INPUT)] = (self.s_axis_tdata[:width], ends, self.s_axis_tvalid,
                                 self.s_axis_tready)
         for node in hardware.nodes:
             ports = output_ports(node)

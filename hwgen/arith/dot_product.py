@@ -27,6 +27,9 @@ __all__ = ["DotProduct", "product_offsets"]
 COUNTED_BITS = 1024
 """Bits of products up to which the LUTs of a sum are counted for an estimate."""
 
+LUTS_A_JOINT = 3.3
+"""LUTs for each bit where two sums that were counted apart become one, as measured."""
+
 _AND, _NAND, _XNOR = 0b1000, 0b0111, 0b1001
 # Index: bit of a, then the two bits of the weight's code: 01 is +1, 11 is -1.
 _TERNARY = sum(bit << (a | code << 1) for a, code, bit in
@@ -133,8 +136,10 @@ class DotProduct(wiring.Component):
         rows = 1 if weight_type.bipolar or weight_type == TERNARY else weight_type.width
         some = min(lanes, max(1, COUNTED_BITS // (a_width * rows)))
         one = _resources(_sum(some, a_width, weight_type, width))
-        number = outputs * lanes / some
-        return Resources(lut=number * one.lut, ff=number * one.ff)
+        number = lanes / some
+        reach = (1 << a_width) - 1 << rows
+        joined = (number - 1) * LUTS_A_JOINT * min(width, (lanes * reach).bit_length())
+        return Resources(lut=outputs * (number * one.lut + joined), ff=outputs * number * one.ff)
 
     @property
     def latency(self) -> int:

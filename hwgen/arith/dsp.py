@@ -7,6 +7,7 @@ on Xilinx Devices", WP521, 2020). Here the sum in each field starts from a const
 it never falls below 0: no field borrows from the next, and nothing has to be corrected behind.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,7 +15,7 @@ from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Val
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..blocks.primitives import Export, delay
+from ..blocks.primitives import Export, delay, delay_resources
 from ..resources import Resources
 from ..types import TERNARY, NumType
 from .bit_heap import Compression, Term, compress, compressed
@@ -110,17 +111,34 @@ class DspPlan:
         adders = self.adders(width)
         return SLICE_CLOCKS + self.lengths[0] - 1 + (adders.latency if adders else 0)
 
-    def resources(self, width: int) -> Resources:
-        """Slices, registers that hold operands back, and adders."""
-        waits = sum(length * (length - 1) // 2 for length in self.lengths)
+    def resources(self, width: int, late: int = 0) -> Resources:
+        """Slices, registers that hold operands back, and adders.
+
+        Activations come from a delay of ``late`` clocks, which counts here; weights from a
+        register."""
         weights = self.outputs * self.weight_type.width
-        total = Resources(dsp=self.slices, ff=waits * (self.a_width + weights))
+        total = Resources(dsp=self.slices)
+        for length, count in Counter(self.lengths).items():
+            ff, lut = _waits(length, late)
+            ff_of_weights, lut_of_weights = _waits(length, 1)
+            ff_of_weights -= length  # the register itself
+            lut = self.a_width * lut + weights * lut_of_weights
+            total += Resources(lut=count * lut, lutram=count * lut,
+                               ff=count * (self.a_width * ff + weights * ff_of_weights))
         if self.fields > 2 and self.weight_type.signed:
             total += Resources(lut=self.groups * self.lanes * self.weight_type.width)
         if self.chains > 1:
             adders = _adder_resources(*self._chained(width))
             total += Resources(lut=self.outputs * adders.lut, ff=self.outputs * adders.ff)
         return total
+
+
+@lru_cache(maxsize=1024)
+def _waits(lanes: int, late: int) -> tuple[float, float]:
+    """Flip-flops and LUTs for a bit of each lane, the first ``late`` clocks late and each next one
+    a clock more."""
+    total = sum((delay_resources(1, late + n) for n in range(lanes)), Resources())
+    return total.ff, total.lut
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from ..ops import ArgMax as ArgMaxOp
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
-from .parts import counter
+from .counters import counter
 
 __all__ = ["ArgMax", "ArgMaxConfig"]
 

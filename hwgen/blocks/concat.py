@@ -13,7 +13,8 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .block import Block, Schedule, as_soon_as_possible
-from .parts import counter, holds, number, port_names
+from .counters import turns
+from .parts import holds, number, port_names
 
 __all__ = ["Concat", "ConcatConfig"]
 
@@ -112,7 +113,7 @@ class Concat(wiring.Component):
         turn = Signal(range(count))
         beats = [s.beats_per_pixel for s in cfg.streams]
         if len(set(beats)) == 1:
-            _, end = counter(m, beats[0], passes, "beat")
+            end, _ = turns(m, beats[0], passes, "beat")
             m.d.comb += pixel_end.eq(end)
         else:
             beat = Signal(range(max(beats)))

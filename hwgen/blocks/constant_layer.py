@@ -19,8 +19,8 @@ from ..streams import TensorStream
 from ..types import NumType, uint_type
 from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
+from .counters import counter_ahead
 from .elementwise import ActivationPipeline, activation_units
-from .parts import counter_ahead
 from .primitives import delay
 
 __all__ = ["ConstantLayer", "ConstantLayerConfig", "ConstantNeurons"]

@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
-from .parts import counter, lookup
+from .counters import counter
+from .parts import lookup
 
 __all__ = ["Crop", "CropConfig"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,8 +15,8 @@ from ..types import NumType
 from .activation import Activation
 from .activation_kinds import activation_of
 from .block import BufferedBlock, Schedule, as_soon_as_possible
+from .counters import counter, credit_resources, credits
 from .fifo import fifo_resources
-from .parts import counter
 from .primitives import StreamFifo, delay
 
 __all__ = ["ActivationPipeline", "Elementwise", "ElementwiseConfig", "activation_units"]
@@ -89,9 +89,9 @@ class ActivationPipeline(wiring.Component):
         groups = output.beats_per_pixel
         if not fifo_depth:
             return sum((u.estimate() for u in units), Resources(ff=2 * clocks))
-        count = fifo_depth.bit_length() + (groups - 1).bit_length()
-        # The credits replace most of the FIFO's own count of free places.
-        own = Resources(lut=count / 2 + clocks / 4, ff=count + 2 * clocks)
+        count = (groups - 1).bit_length()
+        own = credit_resources(fifo_depth) + Resources(lut=1.3 * count + clocks / 4,
+                                                       ff=count + 2 * clocks)
         return sum((u.estimate() for u in units),
                    own + fifo_resources(output.data_width + 1, fifo_depth))
 
@@ -101,17 +101,9 @@ class ActivationPipeline(wiring.Component):
             m.submodules.fifo = fifo = StreamFifo(self.output.payload(), self.fifo_depth)
             wiring.connect(m, wiring.flipped(self.o), fifo.o)
             end = fifo.i
-            # Places that no beat has taken or been promised.
-            places = Signal(range(self.fifo_depth + 1), init=self.fifo_depth)
-            leaves = Signal()
-            free = Signal(init=1)  # a register, as what issues tells its ready from it
-            m.d.comb += [leaves.eq(self.o.valid & self.o.ready), self.free.eq(free),
-                         self.will_be_free.eq(free)]
-            m.d.sync += free.eq(self.will_be_free)
-            with m.If(self.issue != leaves):
-                m.d.sync += places.eq(Mux(leaves, places + 1, places - 1))
-                enough = places >= self.burst - 1 if self.burst > 1 else Const(1, 1)
-                m.d.comb += self.will_be_free.eq(Mux(leaves, enough, places > self.burst))
+            free, will_be_free = credits(m, self.fifo_depth, self.issue,
+                                         self.o.valid & self.o.ready, burst=self.burst)
+            m.d.comb += [self.free.eq(free), self.will_be_free.eq(will_be_free)]
         else:
             end = self.o
             m.d.comb += [self.free.eq(1), self.will_be_free.eq(1)]

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import PassThrough
-from .primitives import StreamFifo, memory_style, ram_bram36
+from .primitives import StreamFifo, addresses, memory_style, ram_bram36, ram_luts
 
 __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
 
@@ -19,13 +19,13 @@ def fifo_resources(width: int, depth: int) -> Resources:
     """Resources of a :class:`StreamFifo` of ``depth`` words of ``width`` bits."""
     if depth == 2:
         return Resources(lut=width + 2, ff=2 * width + 2)
-    pointer = (depth - 2).bit_length()
-    control = Resources(lut=7 * pointer + 9, ff=3 * pointer + 4)
+    orbit = addresses(width, depth - 1)
+    pointers = 2 + (depth - 1 < orbit.words)
+    control = Resources(lut=orbit.width + 6 + 1.5 * (orbit.rounds > 1), ff=3)
+    control += sum([orbit.resources] * pointers, Resources())
     if memory_style(width, depth - 1) == "block":
         return control + Resources(bram36=ram_bram36(width, depth - 1))
-    # A RAM32M holds 6 bits by 32 in 4 LUTs, a RAM64M 3 bits by 64; several need a multiplexer.
-    banks = ceil((depth - 1) / 64)
-    ram = 4 * (ceil(width / 6) if depth <= 33 else ceil(width / 3) * banks)
+    ram, banks = ram_luts(width, orbit.words), ceil(orbit.words / 64)
     return control + Resources(lut=ram + 0.9 * width * (banks - 1), lutram=ram, ff=width)
 
 

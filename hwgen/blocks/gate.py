@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import PassThrough
+from .counters import credit_resources, credits
 
 __all__ = ["Gate", "GateConfig"]
 
@@ -43,8 +44,7 @@ class GateConfig(PassThrough):
         return Gate(self)
 
     def estimate(self, family):
-        count = self.places.bit_length()
-        return Resources(lut=1.5 * count + 2, ff=self.stream.data_width + 2 + count)
+        return credit_resources(self.places) + Resources(ff=self.stream.data_width + 2)
 
 
 class Gate(wiring.Component):
@@ -66,14 +66,10 @@ class Gate(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        places = Signal(range(self.config.places + 1), init=self.config.places)
         passes = Signal()
         data = Signal.like(self.i.payload, reset_less=True)
-        free = Signal(init=1)
+        free, _ = credits(m, self.config.places, passes, self.left)
         m.d.comb += [self.i.ready.eq(free), passes.eq(self.i.valid & self.i.ready),
                      self.o.payload.eq(data)]
         m.d.sync += [self.o.valid.eq(passes), data.eq(self.i.payload)]
-        with m.If(passes != self.left):
-            m.d.sync += [places.eq(Mux(self.left, places + 1, places - 1)),
-                         free.eq(self.left | (places != 1))]
         return m

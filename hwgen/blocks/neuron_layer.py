@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil
+from math import prod
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
@@ -20,21 +20,31 @@ from ..streams import TensorStream
 from ..types import TERNARY, NumType, uint_type
 from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
+from .counters import (
+    counter,
+    counter_ahead,
+    credit_resources,
+    credits,
+    turn_codes,
+    turns_ahead,
+)
 from .elementwise import activation_units
 from .fifo import fifo_resources
-from .parts import counter, counter_ahead
 from .primitives import (
     DelayLine,
     Rom,
     StreamFifo,
     delay,
-    ram_bram36,
+    delay_resources,
     rom_bram36,
     rom_luts,
     rom_tiling,
 )
 
 __all__ = ["NeuronLayer", "NeuronLayerConfig", "WeightSums"]
+
+PRODUCT_CLOCKS = 4
+"""Of a tree of products, for an estimate: to know them takes as long as to make it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,18 +317,49 @@ class NeuronLayerConfig(BufferedBlock):
         return packed_width(self._word) if self.style == "packed" \
             else self._word * self.weight_type.width
 
+    @cached_property
+    def _joint_address(self) -> bool:
+        """Whether the counters of neuron, step and round are the address of the weights side by
+        side: where that takes no larger a memory."""
+        counts = [count for count in (self.rounds, self.steps, self.hold) if count > 1]
+        if self.style == "phases":  # their plan is in order
+            return counts == [self.hold]
+        joint = self._joint_depth
+        if self.style == "logic":
+            return rom_luts(joint) <= rom_luts(self.depth)
+        (columns, rows, *tile), (joint_columns, joint_rows, *joint_tile) = (
+            rom_tiling(self._rom_width, depth) for depth in (self.depth, joint))
+        return joint_columns * joint_rows * prod(joint_tile) <= columns * rows * prod(tile) \
+            and joint_rows <= rows
+
+    @property
+    def _joint_depth(self) -> int:
+        return 1 << sum((n - 1).bit_length() for n in (self.hold, self.steps, self.rounds))
+
+    @property
+    def _rom_depth(self) -> int:
+        return self._joint_depth if self._joint_address else self.depth
+
     @property
     def _rom_latency(self) -> int:
         """Clocks of the memory, and of what unpacks its words."""
         if self.style == "phases":
             return 0
         if self.style == "packed":
-            return Rom.latency_of("block", self._rom_width, self.depth) + 1
-        return Rom.latency_of(self.style, self._rom_width, self.depth)
+            return Rom.latency_of("block", self._rom_width, self._rom_depth) + 1
+        return Rom.latency_of(self.style, self._rom_width, self._rom_depth)
 
     def rom(self) -> Rom:
         """The weight memory."""
         codes = self.weight_codes()
+        if self._joint_address:
+            neuron, step, around = np.ix_(
+                turn_codes(self.rounds), turn_codes(self.steps), np.arange(self.hold))[::-1]
+            bits = [(n - 1).bit_length() for n in (self.hold, self.steps)]
+            places = neuron + (step << bits[0]) + (around << sum(bits))
+            joint = np.zeros((self._rom_depth, codes.shape[1]), dtype=codes.dtype)
+            joint[places.reshape(-1)] = codes
+            codes = joint
         if self.style == "packed":
             return Rom(pack_trits(TERNARY.decode(codes)), FIVE_BITS, "block", "weights",
                        self._rom_width)
@@ -384,7 +425,7 @@ class NeuronLayerConfig(BufferedBlock):
         if self.slices:
             parts = Resources()
             for _ in range(self.group_parallel):
-                parts += self.slices.resources(kind[-1])
+                parts += self.slices.resources(kind[-1], self._rom_latency)
         elif self.style == "phases":
             parts = phased_resources(self.phases)
         else:
@@ -393,34 +434,34 @@ class NeuronLayerConfig(BufferedBlock):
             adds = self.steps > 1 or not self._from_zero
             parts += Resources(lut=outputs * acc * adds, ff=outputs * acc)
         if self.steps > 1 and not self.accumulates:
-            style = DelayLine.style_of(outputs * acc, self.hold)
-            if style in ("srl", "distributed"):
-                ram = outputs * acc * ceil((self.hold - 1) / 32)
-                parts += Resources(lut=ram, lutram=ram, ff=outputs * acc)
-            elif style == "block":
-                parts += Resources(bram36=ram_bram36(outputs * acc, self.hold - 1), lut=20, ff=10)
-            elif self.hold == 2:
-                parts += Resources(ff=outputs * acc)
+            parts += DelayLine.resources(outputs * acc, self.hold)
+            parts -= Resources(ff=outputs * acc * (self.hold == 1))  # that is the sum itself
         if self.depth > 1 and self.style == "logic":
             # Of few words, many bits are equal: they are there once.
             unlike = min(width, 1 << self.depth)
             parts += Resources(lut=unlike * rom_luts(self.depth), ff=unlike)
         elif self.depth > 1 and self.style != "phases":
-            rows = rom_tiling(width, self.depth)[1]
-            parts += Resources(bram36=rom_bram36(width, self.depth))
-            levels = Rom.latency_of("block", width, self.depth) - 2
+            rows = rom_tiling(width, self._rom_depth)[1]
+            parts += Resources(bram36=rom_bram36(width, self._rom_depth))
+            levels = Rom.latency_of("block", width, self._rom_depth) - 2
             if self.style == "packed":
                 parts += unpacker(self._word).resources
             parts += Resources(lut=width * (rows - 1) / 3, ff=width * rows + levels * width)
         starts = self.rounds * self.hold
         if starts > 1 and not self._from_zero:
             parts += Resources(lut=outputs * acc * 0.8 * rom_luts(starts), ff=outputs * acc)
-        # The held beat and its copies beside the weight memory; counters and their delays.
-        held = self.input.data_width
-        parts += Resources(lut=0, ff=held * (1 + self._rom_latency))
-        counted = sum((n - 1).bit_length() for n in
-                      (self.hold, self.steps, self.rounds, self.input.pixels, self.depth))
-        parts += Resources(lut=1.4 * counted + 12, ff=counted + 14)
+        # The held beat, and its copies beside the weight memory; what goes beside the sums.
+        beside = self._rom_latency + PRODUCT_CLOCKS
+        groups = (self.rounds * self.hold - 1).bit_length()
+        parts += Resources(ff=self.input.data_width + beside)
+        if not self.slices:
+            parts += delay_resources(self.input.data_width, self._rom_latency)
+        parts += delay_resources(2 + (self.steps > 1) + groups, beside)
+        counts = [self.hold] + [self.depth] * (not self._joint_address)
+        in_order = sum((n - 1).bit_length() for n in counts)
+        in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))
+        parts += Resources(lut=1.3 * in_order + 0.5 * in_turns + 10, ff=in_order + in_turns + 10)
+        parts += credit_resources(self.fifo_depth)
         parts += fifo_resources(self.output.data_width + 1, self.fifo_depth)
         return sum((u.estimate() for u in self.units), parts)
 
@@ -450,38 +491,39 @@ class NeuronLayer(wiring.Component):
 
         # Hold an input beat for all neurons; count neuron, step and round.
         held = Signal(cfg.input.data_width, reset_less=True)
+        held_last = Signal(reset_less=True)
         held_valid = Signal()
         issue = Signal()
         m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth)
         wiring.connect(m, wiring.flipped(self.o), fifo.o)
-        places = Signal(range(cfg.fifo_depth + 1), init=cfg.fifo_depth)
-        free = Signal(init=1)  # there are some: a register, as ready depends on it
         neuron, neuron_end, neuron_will_end = counter_ahead(m, cfg.hold, issue, "neuron")
-        step, step_end, step_will_end = counter_ahead(m, cfg.steps, issue & neuron_end, "step")
-        around, around_end = counter(m, cfg.rounds, issue & neuron_end & step_end, "round")
-        _, frame_end = counter(m, cfg.input.pixels,
-                                issue & neuron_end & step_end & around_end, "pixel")
+        step, step_end, step_will_end = turns_ahead(m, cfg.steps, issue & neuron_end, "step")
+        step_begins = Signal(init=1)
+        with m.If(issue & neuron_end):
+            m.d.sync += step_begins.eq(step_end)
+        around, around_end, _ = turns_ahead(m, cfg.rounds, issue & neuron_end & step_end, "round")
         completes = step_end
+        # A place in the FIFO is a result's from its issue on.
+        free, will_be_free = credits(m, cfg.fifo_depth, issue & completes,
+                                     self.o.valid & self.o.ready)
         # Ready when no beat is held, or the one held is issued for the last time. What is in front
         # takes steps of its own from that, so it is a register, of what will be.
         ready = Signal(init=1)
-        will_hold, will_be_free = Signal(), Signal()
+        will_hold = Signal()
         m.d.comb += [
             issue.eq(held_valid & (~completes | free)), self.i.ready.eq(ready),
             will_hold.eq(Mux(ready, self.i.valid, held_valid)),
         ]
-        m.d.sync += [held_valid.eq(will_hold), free.eq(will_be_free), ready.eq(
+        m.d.sync += [held_valid.eq(will_hold), ready.eq(
             ~will_hold | (neuron_will_end & (~step_will_end | will_be_free)))]
         with m.If(ready):
-            m.d.sync += held.eq(self._unsigned(self.i.payload.data.as_value()))
-        taken = Signal()
-        m.d.comb += [taken.eq(self.o.valid & self.o.ready), will_be_free.eq(free)]
-        with m.If((issue & completes) != taken):
-            m.d.sync += places.eq(Mux(taken, places + 1, places - 1))
-            m.d.comb += will_be_free.eq(taken | (places != 1))
+            m.d.sync += [held.eq(self._unsigned(self.i.payload.data.as_value())),
+                         held_last.eq(self.i.payload.last)]
 
         # Weights.
-        address, _ = counter(m, cfg.depth, issue, "address")
+        address: Value = Cat(neuron, step, around)
+        if not cfg._joint_address:
+            address, _ = counter(m, cfg.depth, issue, "address")
         weights: Value = Const(0, 0)
         if cfg.style != "phases":
             m.submodules.weights = rom = cfg.rom()
@@ -504,7 +546,7 @@ class NeuronLayer(wiring.Component):
             if cfg.slices:
                 dot = DspDotProduct(cfg.slices, kind[-1])
                 m.d.comb += [dot.en.eq(delay(m, issue, rom_clocks, f"slice_{g}_en")),
-                             dot.first.eq(delay(m, step == 0, rom_clocks, f"slice_{g}_first"))] \
+                             dot.first.eq(delay(m, step_begins, rom_clocks, f"slice_{g}_first"))] \
                     if cfg.accumulates else []
             elif cfg.style == "phases":
                 dot = PhasedProduct(cfg.phases[g])
@@ -522,11 +564,10 @@ class NeuronLayer(wiring.Component):
 
         # Partial sums circulate; a sum starts from its bias.
         valid = delay(m, issue, clocks, "issue")
-        first = delay(m, step == 0, clocks, "first") if cfg.steps > 1 else Const(1, 1)
+        first = delay(m, step_begins, clocks, "first") if cfg.steps > 1 else Const(1, 1)
         done = delay(m, issue & completes, clocks, "completes", reset=True)
-        last = delay(m, neuron_end & around_end & frame_end, clocks, "frame_end")
-        channel_group = self._group_index(m, neuron, around, around_end, issue, neuron_end,
-                                          step_end)
+        last = delay(m, neuron_end & held_last, clocks, "frame_end")
+        channel_group = self._group_index(m, neuron, around_end, issue, neuron_end, step_end)
         lanes = cfg.output.lanes
         start: Value = Const(0, lanes * acc_width)
         if not cfg._from_zero:
@@ -581,7 +622,7 @@ class NeuronLayer(wiring.Component):
         mask = sum(1 << (n * kind.width + kind.width - 1) for n in range(self.config.input.lanes))
         return codes ^ mask
 
-    def _group_index(self, m, neuron, around, around_end, issue, neuron_end, step_end) -> Value:
+    def _group_index(self, m, neuron, around_end, issue, neuron_end, step_end) -> Value:
         """Number of the output beat within its pixel."""
         cfg = self.config
         if cfg.rounds == 1:

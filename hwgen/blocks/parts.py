@@ -1,16 +1,14 @@
-"""Small pieces of hardware that several blocks use: counters, lookups, wire codes, registers."""
+"""Small pieces of hardware that several blocks use: lookups, tables, wire codes, port names."""
 
 import numpy as np
-from amaranth import Cat, Const, Mux, Signal, Value
+from amaranth import Cat, Const, Signal, Value
 
 from ..arith.bit_heap import LUT_INPUTS, Compression, Stage, Term
 from ..arith.compressor import Compressor
 from ..arith.truth_tables import pack
 from ..types import NumType
-from .primitives import increment
 
-__all__ = ["NEVER", "constant_table", "counter", "counter_ahead", "holds", "lookup", "number",
-           "port_names"]
+__all__ = ["NEVER", "constant_table", "holds", "lookup", "number", "port_names"]
 
 NEVER = -(1 << 60)
 """Clock of an event that nothing waits for."""
@@ -32,27 +30,6 @@ def number(code: Value, kind: NumType) -> Value:
     if kind.bipolar:
         return Cat(Const(1, 1), ~code).as_signed()  # 1 is 01 = +1, 0 is 11 = -1
     return code.as_signed() if kind.signed else code.as_unsigned()
-
-
-def counter(m, count: int, step: Value, name: str) -> tuple[Value, Value]:
-    """Counts 0 to ``count - 1`` at each ``step``; the count, and whether it is at its end, which is
-    a register, so that nothing waits for a comparison."""
-    value, end, _ = counter_ahead(m, count, step, name)
-    return value, end
-
-
-def counter_ahead(m, count: int, step: Value, name: str) -> tuple[Value, Value, Value]:
-    """The same, and whether it will be at its end in the next clock."""
-    if count == 1:
-        return Const(0, 0), Const(1, 1), Const(1, 1)
-    value = Signal(range(count), name=name)
-    end = Signal(name=f"{name}_end")
-    will_end = Mux(step, value == count - 2, end)
-    m.d.sync += end.eq(will_end)
-    with m.If(step):
-        m.d.sync += value.eq(increment(value) if count & (count - 1) == 0
-                             else Mux(end, 0, increment(value)))
-    return value, end, will_end
 
 
 def lookup(bits: np.ndarray, index: Value) -> Value:

@@ -13,8 +13,9 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .block import Block, Schedule, as_soon_as_possible
-from .parts import NEVER, counter, holds, lookup, number
-from .primitives import DelayLine, ram_bram36
+from .counters import counter, turns
+from .parts import NEVER, holds, lookup, number
+from .primitives import DelayLine
 
 __all__ = ["Pool", "PoolAxis", "PoolAxisConfig", "PoolConfig"]
 
@@ -139,27 +140,14 @@ class PoolAxisConfig:
         """Windows at work, ring and control."""
         lanes, width = self.input.lanes, self.out_type.width
         combine = width * 1.5 if width > 1 else 1
-        shift = width if self.slots > 1 else 0
-        control = (self.positions - 1).bit_length() + (self.inner - 1).bit_length() + \
-            (self.runs - 1).bit_length()
-        lanes_lut = lanes * (self.slots * (combine + shift) + width / 2 * (self.slots > 0))
-        lut = lanes_lut + 2 * control + (self.slots + 2) * max(1, self.positions / 64)
-        ff = lanes * width + control + self.slots + 4
-        ring, bits = Resources(), self.slots * lanes * width
-        style = DelayLine.style_of(bits, self.inner) if bits else "none"
-        if style == "register":
-            ring = Resources(ff=bits * self.inner)
-        elif style == "srl":
-            ring = Resources(lut=bits, lutram=bits)
-        elif style != "none":
-            place = (self.inner - 2).bit_length()
-            ring = Resources(lut=3 * place, ff=place)
-            if style == "distributed":
-                luts = 4 * ceil(bits / 3) * ceil((self.inner - 1) / 64)
-                ring += Resources(lut=luts, lutram=luts, ff=bits)
-            else:
-                ring += Resources(bram36=ram_bram36(bits, self.inner - 1))
-        return Resources(lut=lut, ff=ff) + ring
+        lanes_lut = lanes * (self.slots * (combine + width) + width / 2 * (self.slots > 0))
+        position, others = (self.positions - 1).bit_length(), \
+            (self.inner - 1).bit_length() + (self.runs - 1).bit_length()
+        lut = lanes_lut + 1.3 * position + 0.5 * others + 4 \
+            + (self.slots + 2) * max(1, self.positions / 64)
+        used = Resources(lut=lut, ff=lanes * width + position + others + self.slots + 6)
+        return used + (DelayLine.resources(self.slots * lanes * width, self.inner)
+                       if self.slots else Resources())
 
 
 class PoolAxis(wiring.Component):
@@ -183,9 +171,9 @@ class PoolAxis(wiring.Component):
         # Walk the axis; the bits that say what to do at a position are ready when it begins.
         step = Signal()
         advance = Signal()
-        _, beat_end = counter(m, cfg.inner, step, "beat")
+        beat_end, _ = turns(m, cfg.inner, step, "beat")
         position, position_end = counter(m, cfg.positions, step & beat_end, "position")
-        _, run_end = counter(m, cfg.runs, step & beat_end & position_end, "run")
+        run_end, _ = turns(m, cfg.runs, step & beat_end & position_end, "run")
         completes = cfg.completes()
         final = np.arange(cfg.positions) == np.flatnonzero(completes)[-1]
         table = np.column_stack([np.arange(cfg.positions) >= cfg.length, completes, final,

@@ -11,7 +11,8 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .block import Block, Schedule, as_soon_as_possible
-from .parts import counter, lookup, number
+from .counters import counter, turns
+from .parts import lookup, number
 
 __all__ = ["PositionScale", "PositionScaleConfig"]
 
@@ -111,7 +112,7 @@ class PositionScale(wiring.Component):
         advance, step = Signal(), Signal()
         m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance),
                      step.eq(self.i.valid & advance)]
-        _, beat_end = counter(m, cfg.input.beats_per_pixel, step, "beat")
+        beat_end, _ = turns(m, cfg.input.beats_per_pixel, step, "beat")
         column, column_end = counter(m, cfg.input.shape[1], step & beat_end, "column")
         row, _ = counter(m, cfg.input.shape[0], step & beat_end & column_end, "row")
         values = [number(code, cfg.input.dtype) for code in self.i.payload.data]

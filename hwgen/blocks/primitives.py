@@ -7,15 +7,19 @@ from amaranth import Array, Cat, ClockSignal, Instance, Module, Mux, Signal, Val
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["DelayLine", "Export", "ROM", "Rom", "StreamFifo", "delay", "following", "increment",
-           "memory_style", "ram_bram36", "rom_bram36", "rom_luts", "rom_tiling"]
+from ..resources import Resources
+from .counters import Orbit
+
+__all__ = ["DelayLine", "Export", "ROM", "Rom", "StreamFifo", "addresses", "delay",
+           "delay_resources", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
+           "rom_tiling"]
 
 ROM = "hwgen_rom"
 """Verilog file, and module, of an exported block RAM of constants."""
 
 SRL_LENGTH = 33  # a shift register of up to 32 bits and its output flip-flop
 REGISTER_LENGTH = 2
-SHORT_INCREMENT = 10  # bits
+SHORTEST_SRL = 3  # that synthesis makes of registers
 
 
 class Export:
@@ -57,22 +61,16 @@ def ram_bram36(width: int, depth: int) -> float:
     return halves / 2
 
 
-def increment(value: Value) -> Value:
-    """``value + 1`` in the width of ``value``, overflow dropped.
-
-    Short ones are written bit by bit: as additions they would take a carry chain and, for each
-    bit, a LUT before it and often one behind it.
-    """
-    if len(value) > SHORT_INCREMENT:
-        return (value + 1)[:len(value)]
-    return Cat(bit ^ value[:n].all() if n else ~bit for n, bit in enumerate(value))
+def ram_luts(width: int, depth: int) -> int:
+    """LUTs of a simple dual-port memory: a RAM32M holds 6 bits by 32 in 4 of them, a RAM64M 3 bits
+    by 64; what chooses among several is not counted."""
+    return 4 * (ceil(width / 6) if depth <= 32 else ceil(width / 3) * ceil(depth / 64))
 
 
-def following(value: Signal, count: int) -> Value:
-    """``value + 1``, from ``count - 1`` back to 0; a power of two wraps by itself."""
-    if count & (count - 1) == 0:
-        return increment(value)
-    return Mux(value == count - 1, 0, increment(value))
+def addresses(width: int, depth: int) -> Orbit:
+    """An order of the words of a memory for at least ``depth``, which costs no more than those."""
+    cost = ram_bram36 if memory_style(width, depth) == "block" else ram_luts
+    return Orbit.of(depth, lambda words: cost(width, words))
 
 
 def delay(m, value: Value, clocks: int, name: str, *, reset: bool = False) -> Value:
@@ -86,6 +84,14 @@ def delay(m, value: Value, clocks: int, name: str, *, reset: bool = False) -> Va
         m.d.sync += held.eq(value)
         value = held
     return value
+
+
+def delay_resources(width: int, clocks: int) -> Resources:
+    """Of :func:`delay` without reset: synthesis makes SRLs of three registers or more."""
+    if clocks < SHORTEST_SRL:
+        return Resources(ff=width * clocks)
+    ram = width * ceil(clocks / 32)
+    return Resources(lut=ram, lutram=ram)
 
 
 class DelayLine(wiring.Component):
@@ -116,6 +122,23 @@ class DelayLine(wiring.Component):
     def style(self) -> str:
         return self.style_of(self.width, self.length)
 
+    @classmethod
+    def resources(cls, width: int, length: int) -> Resources:
+        """Predicted resources."""
+        style = cls.style_of(width, length)
+        if style == "register":
+            return Resources(ff=width * length)
+        if style == "srl":
+            ram = width * ceil((length - 1) / 32)
+            return Resources(lut=ram, lutram=ram, ff=width)
+        orbit = addresses(width, length - 1 - (style == "block"))
+        place = orbit.resources + Resources(lut=3 + orbit.width / 6, ff=1 + width)
+        if style == "block":
+            return place + Resources(bram36=ram_bram36(width, orbit.words))
+        # What is read and written at one address is a RAM64X1S or RAM128X1S, a bit each.
+        ram = width * ceil(orbit.words / 64)
+        return place + Resources(lut=ram, lutram=ram)
+
     def elaborate(self, platform):
         m = Module()
         if self.style in ("register", "srl"):
@@ -128,13 +151,12 @@ class DelayLine(wiring.Component):
         # The read register is one step; that of a block RAM is slow, and another follows it.
         late = int(self.style == "block")
         depth = self.length - 1 - late
-        m.submodules.ring = ring = memory.Memory(shape=self.width, depth=depth, init=[],
+        orbit = addresses(self.width, depth)
+        m.submodules.ring = ring = memory.Memory(shape=self.width, depth=orbit.words, init=[],
                                                  attrs={"ram_style": self.style})
         write = ring.write_port()
         read = ring.read_port()
-        place = Signal(range(depth))
-        with m.If(self.en):
-            m.d.sync += place.eq(following(place, depth))
+        place = orbit.pointer(m, self.en, "place", period=depth)
         # Old contents are read as new ones are written: the word of ``depth`` steps ago.
         m.d.comb += [write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.en),
                      read.addr.eq(place), read.en.eq(self.en)]
@@ -196,13 +218,14 @@ class StreamFifo(wiring.Component):
             return m
 
         depth, width = self.depth - 1, len(self.i.payload.as_value())
+        orbit = addresses(width, depth)
         m.submodules.memory = mem = memory.Memory(
-            shape=width, depth=depth, init=[], attrs={"ram_style": memory_style(width, depth)})
+            shape=width, depth=orbit.words, init=[],
+            attrs={"ram_style": memory_style(width, depth)})
         write = mem.write_port()
         read = mem.read_port()
         put = Signal()
         get = Signal()
-        level = Signal(range(depth + 1))
         full = Signal()
         empty = Signal(init=1)
         m.d.comb += [
@@ -212,15 +235,15 @@ class StreamFifo(wiring.Component):
             write.data.eq(self.i.payload.as_value()), write.en.eq(put),
             read.en.eq(get), self.o.payload.eq(read.data),
         ]
-        for port, step in ((write, put), (read, get)):
-            place = Signal(range(depth), name="write_place" if port is write else "read_place")
-            m.d.comb += port.addr.eq(place)
-            with m.If(step):
-                m.d.sync += place.eq(following(place, depth))
+        write_place = orbit.pointer(m, put, "write_place")
+        read_place = orbit.pointer(m, get, "read_place")
+        # The place that is free only when what lies ``depth`` before it is gone.
+        limit = read_place if depth == orbit.words else orbit.pointer(m, get, "limit", start=depth)
+        m.d.comb += [write.addr.eq(write_place), read.addr.eq(read_place)]
         with m.If(put & ~get):
-            m.d.sync += [level.eq(level + 1), full.eq(level == depth - 1), empty.eq(0)]
+            m.d.sync += [full.eq(orbit.following(write_place) == limit), empty.eq(0)]
         with m.Elif(get & ~put):
-            m.d.sync += [level.eq(level - 1), full.eq(0), empty.eq(level == 1)]
+            m.d.sync += [full.eq(0), empty.eq(orbit.following(read_place) == write_place)]
         with m.If(advance):
             m.d.sync += self.o.valid.eq(~empty)
         return m

@@ -12,8 +12,8 @@ from ..ops import Shape
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
+from .counters import counter, turns
 from .fifo import fifo_resources
-from .parts import counter
 from .primitives import memory_style, rom_luts, rom_tiling
 
 __all__ = ["Reorder", "ReorderConfig", "nested_loops"]
@@ -197,7 +197,7 @@ class Reorder(wiring.Component):
                      read.en.eq(get), self.o.payload.data.as_value().eq(read.data),
                      read.addr.eq(Cat(address[:(cfg.half - 1).bit_length()], read_half)),
                      get.eq(advance & first)]
-        _, last_chunk = counter(m, cfg.chunks, emptied, "chunk")
+        last_chunk, _ = turns(m, cfg.chunks, emptied, "chunk")
         m.d.comb += chunk_end.eq(last_chunk & order_end)
         with m.If(emptied):
             m.d.sync += read_half.eq(~read_half)
@@ -220,7 +220,7 @@ class Reorder(wiring.Component):
             ends, deltas, back = [], [], 0
             step: Value = get
             for n, (count, distance) in enumerate(cfg.loops):
-                _, end = counter(m, count, step, f"loop_{n}")
+                end, _ = turns(m, count, step, f"loop_{n}")
                 step = step & end
                 ends.append(end)
                 deltas.append(distance - back)

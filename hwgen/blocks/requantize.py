@@ -12,7 +12,7 @@ from ..resources import Resources
 from ..types import NumType, smallest_type
 from .activation import Activation, ActivationUnit
 from .parts import constant_table
-from .primitives import Rom, delay
+from .primitives import Rom, delay, delay_resources, rom_luts
 
 __all__ = ["ShiftActivation", "ShiftUnit", "signed_digits"]
 
@@ -115,14 +115,12 @@ class ShiftActivation(Activation):
 
     @property
     def dsp_slices(self) -> int:
-        """DSP slices of a lane: 25 x 18 bits, signed."""
+        """DSP slices of a lane: 25 x 18 bits, signed, the wider operand at the wider port."""
         if not self.multiplies or self.by_adders:
             return 0
-        low, high = int(self.multiplier.min()), int(self.multiplier.max())
-        factor = smallest_type(min(low, -1), high).width
         x = self.in_type.width + (not self.in_type.signed)
-        return min(ceil((a - 1) / 24) * ceil((b - 1) / 17)
-                   for a, b in ((factor, max(x, 2)), (max(x, 2), factor)))
+        narrow, wide = sorted((_signed_width(self.multiplier), max(x, 2)))
+        return ceil((wide - 1) / 24) * ceil((narrow - 1) / 17)
 
     @cached_property
     def product(self) -> NumType:
@@ -187,9 +185,20 @@ class ShiftActivation(Activation):
         adders = max(len(self.digits) - 1, 0) if self.by_adders else 0
         sums = self.adds + self.rounds_twice + adders
         clips = self.bounds != (self.before_clip.low, self.before_clip.high)
-        lut = self.lanes * (sums * width + clips * (2 * self.out_type.width + ceil(width / 4)))
-        return Resources(lut=lut, ff=self.lanes * (sums * width + self.out_type.width),
-                         dsp=self.lanes * self.dsp_slices)
+        lut = sums * width + clips * (2 * self.out_type.width + ceil(width / 4)) \
+            + (self.dsp_slices > 1) * max(0, width - 17)
+        used = Resources(lut=lut, ff=sums * width + self.out_type.width, dsp=self.dsp_slices)
+        if self.groups > 1:
+            tables = (_signed_width(self.multiplier) * (self.dsp_slices > 0 and
+                                                        len(self.multiplier) > 1)
+                      + _signed_width(self.offset) * (len(self.offset) > 1))
+            used += Resources(lut=tables * rom_luts(self.groups), ff=tables)
+            used += delay_resources((self.groups - 1).bit_length(), max(0, self.product_clocks - 1))
+        return sum([used] * self.lanes, Resources())
+
+
+def _signed_width(values: np.ndarray) -> int:
+    return smallest_type(min(int(values.min()), -1), int(values.max())).width
 
 
 class ShiftUnit(ActivationUnit):

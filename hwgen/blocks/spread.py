@@ -12,7 +12,8 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .block import Block, Schedule, as_soon_as_possible
-from .parts import NEVER, counter, holds, lookup, number
+from .counters import counter, turns
+from .parts import NEVER, holds, lookup, number
 
 __all__ = ["Spread", "SpreadConfig"]
 
@@ -123,7 +124,7 @@ class Spread(wiring.Component):
         height, width, _ = cfg.output.shape
         rows, columns = cfg.pixels()
         step, advance = Signal(), Signal()
-        _, beat_end = counter(m, cfg.input.beats_per_pixel, step, "beat")
+        beat_end, _ = turns(m, cfg.input.beats_per_pixel, step, "beat")
         column, column_end = counter(m, width, step & beat_end, "column")
         row, row_end = counter(m, height, step & beat_end & column_end, "row")
         # Whether the place holds a pixel is known a clock ahead: it is set with the counters.

@@ -11,8 +11,9 @@ from ..ops import Upsample as UpsampleOp
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
+from .counters import counter, turns
 from .fifo import fifo_resources
-from .parts import NEVER, counter
+from .parts import NEVER
 from .primitives import memory_style
 
 __all__ = ["Upsample", "UpsampleConfig"]
@@ -127,16 +128,16 @@ class Upsample(wiring.Component):
         advance = Signal()
 
         # Order of reading.
-        _, beat_end = counter(m, beats, get, "beat")
+        beat_end, _ = turns(m, beats, get, "beat")
         pixel_repeat, pixel_repeat_end = counter(m, pixel_repeats, get & beat_end, "pixel_repeat")
-        _, pixel_end = counter(m, pixels, get & beat_end & pixel_repeat_end, "pixel")
+        pixel_end, _ = turns(m, pixels, get & beat_end & pixel_repeat_end, "pixel")
         repeat, repeat_end = counter(m, repeats, get & beat_end & pixel_repeat_end & pixel_end,
                                      "repeat")
         contents_end = Signal()
         final = Signal()
         m.d.comb += [contents_end.eq(beat_end & pixel_repeat_end & pixel_end),
                      final.eq(repeat_end & pixel_repeat_end)]
-        _, frame_end = counter(m, cfg.input.beats // (pixels * beats),
+        frame_end, _ = turns(m, cfg.input.beats // (pixels * beats),
                                get & contents_end & repeat_end, "contents")
         first = (repeat == 0) & (pixel_repeat == 0)
 

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
-from .parts import counter
+from .counters import turns
 
 __all__ = ["WidthAdapter", "WidthAdapterConfig"]
 
@@ -108,7 +108,7 @@ class WidthAdapter(wiring.Component):
         cfg = self.config
         advance = Signal()
         taken = Signal()
-        _, complete = counter(m, cfg.collected, taken, "piece")
+        complete, _ = turns(m, cfg.collected, taken, "piece")
         m.d.comb += [advance.eq(~self.o.valid | self.o.ready),
                      self.i.ready.eq(~complete | advance),
                      taken.eq(self.i.valid & self.i.ready)]
@@ -130,7 +130,7 @@ class WidthAdapter(wiring.Component):
         cfg = self.config
         held = Signal(cfg.input.payload(), reset_less=True)
         sent = Signal()
-        _, final = counter(m, cfg.pieces, sent, "piece")
+        final, _ = turns(m, cfg.pieces, sent, "piece")
         m.d.comb += [sent.eq(self.o.valid & self.o.ready),
                      self.i.ready.eq(~self.o.valid | (self.o.ready & final)),
                      self.o.payload.data.as_value().eq(held.data.as_value()),

@@ -11,8 +11,9 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .block import Schedule, as_soon_as_possible
-from .parts import counter, lookup
-from .primitives import following, memory_style, ram_bram36
+from .counters import counter, following, turns
+from .parts import lookup
+from .primitives import memory_style, ram_bram36
 from .window import Window, WindowGeometry, convert_codes
 
 __all__ = ["WindowReader", "WindowReaderConfig"]
@@ -205,7 +206,7 @@ class WindowReader(wiring.Component):
         start = Signal()
         advance = Signal()
         element_end = Signal()
-        _, column_end = counter(m, columns, start, "column")
+        column_end, _ = turns(m, columns, start, "column")
         row, row_end = counter(m, rows, start & column_end, "row")
         need_row = self._walk(m, "need_row", last_row, row_end, start & column_end)
         need_word = self._walk(m, "need_word", last_word, column_end, start)
@@ -314,7 +315,7 @@ class WindowReader(wiring.Component):
         step, ends = advance & busy, []
         for name, count in (("chunk", chunks), ("kernel_column", g.kernel[1]),
                             ("kernel_row", g.kernel[0]), ("round", cfg.rounds)):
-            _, end = counter(m, count, step, name)
+            end, _ = turns(m, count, step, name)
             step = step & end
             ends.append(end)
         chunk_end, column_end, row_end, _ = ends

@@ -11,8 +11,8 @@ from ..resources import Resources
 from ..streams import TensorStream
 from ..types import NumType
 from .block import Schedule
-from .parts import counter
-from .primitives import DelayLine, ram_bram36
+from .counters import spans, turns
+from .primitives import DelayLine
 from .window import Window, WindowGeometry, convert_codes
 
 __all__ = ["WindowShift", "WindowShiftConfig"]
@@ -129,27 +129,12 @@ class WindowShiftConfig(Window):
 
     def estimate(self, family):
         g, width = self.geometry, self.input.data_width
-        taps = g.area - g.kernel[0]
-        lut = 35.0 + (sum(g.pad) > 0) * width
-        ff, lutram, bram = 25.0 + width * g.kernel[0], 0.0, 0.0
-        for length, count, width in (
-                (g.dilation[1] * self.input.beats_per_pixel, taps, self.input.data_width),
-                (self.row_delay, min(1, g.kernel[0] - 1),
-                 self.input.data_width * (g.kernel[0] - 1))):
-            style = DelayLine.style_of(width, length)
-            if style == "register":
-                ff += count * width * length
-            elif style == "srl":
-                lutram += count * width
-                ff += count * width
-            elif style == "distributed":
-                lutram += count * 4 * -(-width // 3) * -(-length // 64)
-                ff += count * (width + 8)
-                lut += count * 10
-            else:
-                bram += count * ram_bram36(width, length)
-                lut += count * 14
-        return Resources(lut=lut + lutram, lutram=lutram, ff=ff, bram36=bram)
+        lines = [(width, g.dilation[1] * self.input.beats_per_pixel)] * (g.area - g.kernel[0])
+        if g.kernel[0] > 1:
+            lines.append((width * (g.kernel[0] - 1), self.row_delay))
+        used = sum((DelayLine.resources(*line) for line in lines), Resources())
+        padded = any(g.pad)
+        return used + Resources(lut=22 + padded * (width + 4), ff=36 + 4 * padded + width)
 
 
 class WindowShift(wiring.Component):
@@ -168,36 +153,29 @@ class WindowShift(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg, g = self.config, self.config.geometry
-        height, width, _ = cfg.input.shape
         words, gp = cfg.input.beats_per_pixel, cfg.group_parallel
 
         # Scan the padded frame: row, column and chunk of the beat that comes next.
         step = Signal()
-        _, chunk_end = counter(m, words, step, "chunk")
-        column, column_end = counter(m, cfg.scanned[1], step & chunk_end, "column")
-        row, row_end = counter(m, cfg.scanned[0], step & chunk_end & column_end, "row")
-        is_pixel = Signal()
-        row_moves, column_moves = step & chunk_end & column_end, step & chunk_end
-        inside = self._inside(m, row, row_end, row_moves, g.pad[0], height, cfg.scanned[0], "row") \
-            & self._inside(m, column, column_end, column_moves, g.pad[2], width, cfg.scanned[1],
-                           "column")
-        completes = Signal()
-        last = Signal()
-        on_grid, at_last = Const(1, 1), chunk_end
-        for axis, place, end, moves, name in (
-                (0, row, row_end, row_moves, "row"),
-                (1, column, column_end, column_moves, "column")):
+        chunk_end, _ = turns(m, words, step, "chunk")
+        is_pixel, completes, at_last = Const(1, 1), Const(1, 1), chunk_end
+        moves = step & chunk_end
+        for axis, name in ((1, "column"), (0, "row")):
+            before, size = g.pad[2 * axis], cfg.input.shape[axis]
             first, count = g.extent[axis] - 1, cfg.positions[axis]
-            on_grid = on_grid & self._on_grid(m, place, end, moves, first, g.stride[axis], count,
-                                              name)
-            at_last = at_last & (place == first + (count - 1) * g.stride[axis])
+            last = first + (count - 1) * g.stride[axis]
+            end, (inside, on_grid, last_place) = spans(
+                m, cfg.scanned[axis], moves, name,
+                [(before, before + size), (first, last + 1), (last, last + 1)])
+            is_pixel, at_last = is_pixel & inside, at_last & last_place
+            completes &= on_grid & self._in_phase(m, on_grid, end, moves, g.stride[axis], name)
+            moves = moves & end
         m.d.comb += [
-            is_pixel.eq(inside), completes.eq(on_grid), last.eq(at_last),
             step.eq((~self.o.valid | self.o.ready) & (~is_pixel | self.i.valid)),
             self.i.ready.eq((~self.o.valid | self.o.ready) & is_pixel),
         ]
         with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [self.o.valid.eq(step & completes), self.o.payload.last.eq(last)]
+            m.d.sync += [self.o.valid.eq(step & completes), self.o.payload.last.eq(at_last)]
 
         # Shift: the newest element is the last of the last kernel row.
         data = convert_codes(self.i.payload.data.as_value(), cfg.input.lanes, cfg.input.dtype,
@@ -230,32 +208,12 @@ class WindowShift(wiring.Component):
             for ky in range(g.kernel[0]) for kx in range(g.kernel[1])))
         return m
 
-    def _inside(self, m, place, end, moves, before, size, scanned, name) -> Value:
-        """Whether ``place``, which ``moves`` on up to its ``end``, is a pixel and not padding: a
-        register, as ready depends on it."""
-        behind = before + size
-        if before == 0 and behind >= scanned:
-            return Const(1, 1)
-        inside = Signal(name=f"{name}_inside", init=before == 0)
-        with m.If(moves):
-            if before == 0:
-                m.d.sync += inside.eq((inside & (place != behind - 1)) | end)
-            elif behind >= scanned:
-                m.d.sync += inside.eq((inside | (place == before - 1)) & ~end)
-            else:
-                m.d.sync += inside.eq((inside & (place != behind - 1)) | (place == before - 1))
-        return inside
-
-    def _on_grid(self, m, place, end, moves, first, stride, count, name) -> Value:
-        """Whether ``place``, which ``moves`` on up to its ``end``, is ``first + n * stride`` for
-        an n below ``count``."""
-        last = first + (count - 1) * stride
-        if count == 1:
-            return place == first
-        begun = place >= first if first else Const(1, 1)
+    def _in_phase(self, m, on_grid, end, moves, stride, name) -> Value:
+        """Whether as many places as a multiple of the stride have passed since ``on_grid``
+        began."""
         if stride == 1:
-            return begun & (place <= last)
+            return Const(1, 1)
         phase = Signal(range(stride), name=f"{name}_phase")
         with m.If(moves):
-            m.d.sync += phase.eq(Mux(end | ~begun | (phase == stride - 1), 0, phase + 1))
-        return begun & (place <= last) & (phase == 0)
+            m.d.sync += phase.eq(Mux(end | ~on_grid | (phase == stride - 1), 0, phase + 1))
+        return phase == 0
