@@ -246,13 +246,13 @@ class Orbit:
                                       high))
 
     def pointer(self, m, step: Value, name: str, *, period: int = 0, start: int = 0) -> Signal:
-        """A register that goes from address to address at each step, ``period`` of them if given;
-        it begins ``start`` steps behind 0."""
+        """A register that goes from address to address at each step, the first ``period`` of them
+        if given, 2 or more; it begins ``start`` steps behind 0."""
         place = Signal(self.width, init=self.address(start), name=name)
         with m.If(step):
             m.d.sync += place.eq(self.following(place))
         if period not in (0, self.words):
-            end = Signal(init=period == 1, name=f"{name}_end")
+            end = Signal(name=f"{name}_end")
             with m.If(step):
                 m.d.sync += end.eq(place == self.address(period - 2))
             with m.If(step & end):
