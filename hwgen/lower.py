@@ -81,6 +81,9 @@ DSP_BITS = 8
 WHOLE_WINDOWS = ("shift", "columns")
 """Kinds of windows that come with all elements in a beat."""
 
+SINGLE_DSP_LANES = 8
+"""Lanes up to which any number of them may have DSP slices; of more, quarters."""
+
 CONSTANT_WEIGHTS = 1 << 14
 """Most weights other than 0 of a layer that has them in its wiring."""
 
@@ -351,11 +354,13 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor, pes: list[int]
     kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
     if op.stride[0] > 1 and 1 not in op.kernel:
         kinds.append("columns")
+    if op.groups == 1 and 1 not in op.kernel:
+        kinds.append("strips")
     # Options share their matrices: in a large layer each takes megabytes.
     ordered = cache(lambda kind, lanes: window_order(op, kind, lanes))
     sums = WeightSums(ordered(kinds[0], 0))
     all_inputs = cache(lambda kind, lanes: _side_by_side(
-        ordered(kind, lanes // op.groups if kind in WHOLE_WINDOWS else 0)))
+        ordered(kind, _ordered_lanes(kind, lanes, op.groups))))
     for kind in kinds:
         for gp in divisors(op.groups):
             for simd in divisors(per_group) if gp == 1 else [per_group]:
@@ -364,7 +369,7 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor, pes: list[int]
                     continue
                 stream = windows[-1][1].output if windows else TensorStream(
                     tensor.dtype, tensor.shape, gp * simd)
-                matrix = ordered(kind, stream.lanes // gp if kind in WHOLE_WINDOWS else 0)
+                matrix = ordered(kind, _ordered_lanes(kind, stream.lanes, gp))
                 for pe in pes if gp == 1 else [neurons]:
                     width = gp * pe * (stream.lanes // gp) * op.weight_type.width
                     depth = op.weights.size * op.weight_type.width // width
@@ -384,18 +389,21 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor, pes: list[int]
                         # One vector a beat: its weights can be wiring.
                         styles = ["constant", *(styles if hold > 1 else [])]
                     # Slices that can multiply these are offered beside LUTs.
-                    makers = [("lut", s) for s in styles]
+                    makers = [("lut", s, 0) for s in styles]
                     if tensor.dtype.width * op.weight_type.width >= DSP_BITS and plan_slices(
                             stream.lanes // gp, pe, tensor.dtype.width, op.weight_type,
                             sums.extremes):
-                        makers += [("dsp", s) for s in styles if s not in ("constant", "phases")]
-                    for multiplier, style in makers:
+                        few = gp == 1 and nonzero <= CONSTANT_WEIGHTS
+                        makers += [("dsp", s, lanes) for s in styles
+                                   if s not in ("constant", "phases")
+                                   for lanes in _dsp_lanes(stream.lanes // gp, few)]
+                    for multiplier, style, dsp_lanes in makers:
                         layer: NeuronLayerConfig | ConstantLayerConfig = ConstantLayerConfig(
                             stream, all_inputs(kind, stream.lanes), op.bias, plan.accumulator,
                             plan.activations, hold) if style == "constant" else NeuronLayerConfig(
                             stream, matrix, op.weight_type, op.bias, plan.accumulator,
                             plan.activations, pe=pe, group_parallel=gp, style=style,
-                            multiplier=multiplier, sums=sums)
+                            multiplier=multiplier, dsp_lanes=dsp_lanes, sums=sums)
                         choice: Folding = {"pe": pe, "simd": stream.lanes // gp}
                         if op.groups > 1:
                             choice["groups"] = gp
@@ -404,7 +412,23 @@ def _conv_choices(plan: Plan, op: Conv, tensor: Tensor, pes: list[int]
                         choice["weights"] = style
                         if multiplier == "dsp":
                             choice["multiply"] = multiplier
+                            if dsp_lanes < stream.lanes // gp:
+                                choice["dsp_lanes"] = dsp_lanes
                         yield choice, (*windows, ("", layer))
+
+
+def _ordered_lanes(kind: str, lanes: int, groups: int) -> int:
+    """Lanes of a group, where the order of a window's elements depends on them."""
+    return lanes // groups if kind in (*WHOLE_WINDOWS, "strips") else 0
+
+
+def _dsp_lanes(simd: int, some: bool) -> list[int]:
+    """How many lanes may have their products made in DSP slices: all or, with ``some``, fewer."""
+    if not some:
+        return [simd]
+    if simd <= SINGLE_DSP_LANES:
+        return list(range(1, simd + 1))
+    return [simd * quarter // 4 for quarter in range(1, 5)]
 
 
 def _side_by_side(matrix: np.ndarray) -> np.ndarray:
@@ -439,15 +463,25 @@ def _windows(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int
         down, across = geometry.split()
         rows = WindowShiftConfig(stream, down, out_type, gp)
         return ("rows", rows), ("window", WindowShiftConfig(rows.output, across, out_type, gp))
-    least = WindowReaderConfig(stream, geometry, out_type, 0, gp).least_rows
+    if kind == "strips":
+        # Strips as high as a window in registers, which are read strip by strip.
+        down, across = geometry.split()
+        rows = WindowShiftConfig(stream, down, out_type)
+        return ("rows", rows), ("window", _reader(rows.output, across, out_type, gp))
+    return ("window", _reader(stream, geometry, out_type, gp)),
+
+
+def _reader(stream: TensorStream, geometry: WindowGeometry, out_type: NumType,
+            gp: int) -> WindowReaderConfig:
+    reader = WindowReaderConfig(stream, geometry, out_type, 0, gp)
     # What lets the input run ahead is settled later; as many rows as windows move on is usual.
-    return ("window", WindowReaderConfig(stream, geometry, out_type, least + op.stride[0], gp)),
+    return replace(reader, rows=reader.least_rows + geometry.stride[0])
 
 
 def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
     """Weights as (groups, inputs, neurons), inputs in the order in which windows bring them.
 
-    ``lanes`` of each group at work matter to whole windows only.
+    ``lanes`` of each group at work matter to whole windows and strips only.
     """
     height, width, per_group, outputs = op.weights.shape
     split = op.weights.reshape(height, width, per_group, op.groups, outputs // op.groups)
@@ -456,6 +490,10 @@ def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
         chunk = lanes // area
         order = split.reshape(height, width, per_group // chunk, chunk, op.groups, -1)
         order = order.transpose((4, 2, 0, 1, 3, 5) if kind == "shift" else (4, 2, 1, 0, 3, 5))
+    elif kind == "strips":
+        chunk = lanes // height
+        order = split.reshape(height, width, per_group // chunk, chunk, op.groups, -1)
+        order = order.transpose(4, 1, 2, 0, 3, 5)
     else:
         order = split.transpose(3, 0, 1, 2, 4)
     return order.reshape(op.groups, height * width * per_group, -1).astype(np.int32)

@@ -225,7 +225,7 @@ def test_the_folding_of_a_design_is_taken_back(plans, tmp_path):
     ({"layers": {"fc": {"weights": "rom"}}},
      "fc: weights can't be 'rom'; choose from block, constant, logic, phases"),
     ({"layers": {"fc": {"lanes": 2}}},
-     "fc: has no 'lanes'; choose from multiply, pe, simd, weights, window"),
+     "fc: has no 'lanes'; choose from dsp_lanes, multiply, pe, simd, weights, window"),
     ({"layers": {"conv1": {"simd": 1, "window": "shift"}}},
      "conv1: simd 1, window shift can't go together; leave one out"),
 ])

@@ -140,6 +140,24 @@ def test_a_convolution_can_be_built_from_one_product_a_clock_to_all_at_once():
     assert kinds == {WindowReaderConfig, WindowShiftConfig}
 
 
+def test_windows_can_come_in_strips_of_their_height():
+    graph = GraphBuilder((9, 9, 4), int_type(3)).add("a", conv((3, 2), 4, 8, stride=(2, 1))).build()
+    found = [o for o in plan_layers(graph)[0].options("xc7") if o.folding["window"] == "strips"]
+    assert {o.folding["simd"] for o in found} == {3, 6, 12}
+    for option in found:
+        rows, windows, layer = (block for _, block in option.blocks)
+        assert (rows.geometry.kernel, windows.geometry.kernel) == ((3, 1), (1, 2))
+        assert windows.elements == 2 * 4 * 3 // option.folding["simd"] == layer.steps
+
+
+def test_slices_are_offered_for_some_lanes():
+    graph = GraphBuilder((3, 3, 12), int_type(8)).add("a", conv((1, 1), 12, 4, int_type(8))).build()
+    offered = {(o.folding["simd"], o.folding.get("dsp_lanes"))
+               for o in plan_layers(graph)[0].options("xc7") if "multiply" in o.folding}
+    assert {lanes for simd, lanes in offered if simd == 4} == {1, 2, 3, None}
+    assert {lanes for simd, lanes in offered if simd == 12} == {3, 6, 9, None}
+
+
 def test_windows_whose_rows_are_strided_can_come_by_rows_and_columns():
     graph = GraphBuilder((9, 9, 4), int_type(3)).add("a", conv((3, 3), 4, 8, stride=(2, 2))).build()
     found = {o.folding["pe"]: o for o in plan_layers(graph)[0].options("xc7")

@@ -119,6 +119,9 @@ class NeuronLayerConfig(BufferedBlock):
         ``phases`` (in the LUTs of the products).
     multiplier
         What makes the products: ``lut`` or ``dsp`` (slices).
+    dsp_lanes
+        Of ``dsp``, lanes of each group at work that slices multiply, the first ones; LUTs multiply
+        the others. 0 for all.
     fifo_depth
         Beats that the output FIFO holds.
     sums
@@ -135,6 +138,7 @@ class NeuronLayerConfig(BufferedBlock):
     group_parallel: int = 1
     style: str = "logic"
     multiplier: str = "lut"
+    dsp_lanes: int = 0
     fifo_depth: int = 16
     sums: WeightSums | None = field(default=None, repr=False)
 
@@ -172,6 +176,9 @@ class NeuronLayerConfig(BufferedBlock):
         if self.multiplier == "dsp" and self.slices is None:
             raise ValueError(f"DSP slices can't multiply {self.weight_type.name} weights with "
                              f"{self.input.dtype.name} inputs; choose the multiplier 'lut'")
+        if not 0 <= self.dsp_lanes <= (self.simd if self.multiplier == "dsp" else 0):
+            raise ValueError(f"dsp_lanes ({self.dsp_lanes}) are from 0 to simd ({self.simd}), and "
+                             f"of the multiplier 'dsp' only")
         if self.fifo_depth < 2:
             raise ValueError(f"fifo_depth ({self.fifo_depth}) must be at least 2")
 
@@ -231,9 +238,17 @@ class NeuronLayerConfig(BufferedBlock):
         return (2, -1) if kind.bipolar else (1, -(1 << (kind.width - 1)) if kind.signed else 0)
 
     @property
+    def _lut_lanes(self) -> int:
+        """Lanes of a group at work whose products LUTs make."""
+        if self.multiplier == "lut":
+            return self.simd
+        return self.simd - self.dsp_lanes if self.dsp_lanes else 0
+
+    @property
     def _dot(self) -> tuple[int, int, NumType, int]:
-        """Lanes, bits of a lane, type of weights and bits of the sum of a step's products."""
-        return (self.simd, self.input.dtype.width, self.weight_type,
+        """Lanes, bits of a lane, type of weights and bits of the sum of a step's products in
+        LUTs."""
+        return (self._lut_lanes, self.input.dtype.width, self.weight_type,
                 self._sum_type.width - (self._a[0] - 1))
 
     @cached_property
@@ -244,8 +259,8 @@ class NeuronLayerConfig(BufferedBlock):
             return None
         kind = (self.pe, self.input.dtype.width, self.weight_type, self._sums.extremes)
         alone = plan_slices(1, *kind, self.steps) \
-            if self.hold == self.simd == 1 < self.steps else None
-        return alone or plan_slices(self.simd, *kind)
+            if self.hold == self.simd == 1 < self.steps and not self._lut_lanes else None
+        return alone or plan_slices(self.simd - self._lut_lanes, *kind)
 
     @cached_property
     def _sums(self) -> WeightSums:
@@ -280,12 +295,18 @@ class NeuronLayerConfig(BufferedBlock):
         """(groups, neurons) by how much the sums of products' bits exceed those of products."""
         groups, inputs, neurons = self.weights.shape
         width = self.input.dtype.width
-        if self.slices:
-            return np.full((groups, neurons), -self.slices.lowest * inputs)
         if self.style == "phases":
             return self._sums.negative_digits * ((1 << width) - 1)
+        sliced, negatives = 0, self._sums.negatives
+        if self.slices:
+            sliced = inputs // self.simd * self.slices.lanes
+            lanes = self.weights.reshape(groups, -1, self.simd, neurons)[:, :, self.slices.lanes:]
+            negatives = np.count_nonzero(lanes < 0, axis=(1, 2))
+            if sliced == inputs:
+                return np.full((groups, neurons), -self.slices.lowest * inputs)
         below, others = product_offsets(np.array([-1, 1]), self.weight_type, width).tolist()
-        return below * self._sums.negatives + others * (inputs - self._sums.negatives)
+        found = below * negatives + others * (inputs - sliced - negatives)
+        return found - self.slices.lowest * sliced if self.slices else found
 
     @cached_property
     def phases(self) -> tuple[PhasedPlan, ...]:
@@ -369,7 +390,10 @@ class NeuronLayerConfig(BufferedBlock):
         """Clocks of weight memory and dot product; of slices that accumulate, to their last
         register, which holds the result."""
         if self.slices:
-            return self._rom_latency, self.slices.latency(self._dot[3]) - self.accumulates
+            clocks = self.slices.latency(self._dot[3]) - self.accumulates
+            if self._lut_lanes:  # and a clock to join the two
+                clocks = 1 + max(clocks, DotProduct.latency_of(*self._dot))
+            return self._rom_latency, clocks
         if self.style == "phases":
             return 0, max(plan.compression.latency for plan in self.phases)
         return self._rom_latency, DotProduct.latency_of(*self._dot)
@@ -423,9 +447,11 @@ class NeuronLayerConfig(BufferedBlock):
         acc, width = self._sum_type.width, self._rom_width
         lanes, *kind = self._dot
         if self.slices:
-            parts = Resources()
-            for _ in range(self.group_parallel):
-                parts += self.slices.resources(kind[-1], self._rom_latency)
+            parts = sum([self.slices.resources(kind[-1], self._rom_latency)]
+                        * self.group_parallel, Resources())
+            if lanes:
+                parts += DotProduct.resources(lanes, outputs, *kind) \
+                    + Resources(lut=outputs * acc, ff=outputs * acc)
         elif self.style == "phases":
             parts = phased_resources(self.phases)
         else:
@@ -454,8 +480,8 @@ class NeuronLayerConfig(BufferedBlock):
         beside = self._rom_latency + PRODUCT_CLOCKS
         groups = (self.rounds * self.hold - 1).bit_length()
         parts += Resources(ff=self.input.data_width + beside)
-        if not self.slices:
-            parts += delay_resources(self.input.data_width, self._rom_latency)
+        parts += delay_resources(self.group_parallel * lanes * self.input.dtype.width,
+                                 self._rom_latency)
         parts += delay_resources(2 + (self.steps > 1) + groups, beside)
         counts = [self.hold] + [self.depth] * (not self._joint_address)
         in_order = sum((n - 1).bit_length() for n in counts)
@@ -537,30 +563,13 @@ class NeuronLayer(wiring.Component):
         # Products and tree.
         activations = delay(m, held, rom_clocks, "activations")
         clocks = rom_clocks + dot_clocks
-        sums = []
+        sums: list[Value] = []
         group_bits = cfg.simd * cfg.input.dtype.width
         weight_bits = cfg.pe * cfg.simd * cfg.weight_type.width
         for g in range(cfg.group_parallel):
-            lanes, *kind = cfg._dot
-            dot: DotProduct | DspDotProduct | PhasedProduct
-            if cfg.slices:
-                dot = DspDotProduct(cfg.slices, kind[-1])
-                m.d.comb += [dot.en.eq(delay(m, issue, rom_clocks, f"slice_{g}_en")),
-                             dot.first.eq(delay(m, step_begins, rom_clocks, f"slice_{g}_first"))] \
-                    if cfg.accumulates else []
-            elif cfg.style == "phases":
-                dot = PhasedProduct(cfg.phases[g])
-            else:
-                dot = DotProduct(lanes, cfg.pe, *kind)
-            m.submodules[f"products_{g}" if cfg.group_parallel > 1 else "products"] = dot
-            m.d.comb += dot.a.eq(activations.word_select(g, group_bits))
-            if isinstance(dot, PhasedProduct):
-                m.d.comb += dot.phase.eq(address)
-            else:
-                m.d.comb += dot.w.eq(weights.word_select(g, weight_bits))
-            found = delay(m, dot.o, dot_clocks - dot.latency, f"sums_{g}") \
-                if isinstance(dot, PhasedProduct) else dot.o  # groups take unequal clocks
-            sums += [found.word_select(p, dot.width) << cfg._a[0] - 1 for p in range(cfg.pe)]
+            name = f"products_{g}" if cfg.group_parallel > 1 else "products"
+            a, w = activations.word_select(g, group_bits), weights.word_select(g, weight_bits)
+            sums += self._products(m, name, g, a, w, address, issue, step_begins)
 
         # Partial sums circulate; a sum starts from its bias.
         valid = delay(m, issue, clocks, "issue")
@@ -593,6 +602,50 @@ class NeuronLayer(wiring.Component):
                      fifo.i.payload.data.as_value().eq(value),
                      fifo.i.payload.last.eq(delay(m, last, late, "last"))]
         return m
+
+    def _products(self, m, name: str, g: int, a: Value, w: Value, address: Value, issue: Value,
+                  begins: Value) -> list[Value]:
+        """Sums of the products of each neuron at work in a group."""
+        cfg = self.config
+        rom_clocks, dot_clocks = cfg._latencies()
+        lanes, a_width, kind, width = cfg._dot
+        sliced = cfg.simd - lanes
+        parts: list[DotProduct | DspDotProduct | PhasedProduct] = []
+        if cfg.slices:
+            dsp = DspDotProduct(cfg.slices, width)
+            m.d.comb += [dsp.en.eq(delay(m, issue, rom_clocks, f"slice_{g}_en")),
+                         dsp.first.eq(delay(m, begins, rom_clocks, f"slice_{g}_first"))] \
+                if cfg.accumulates else []
+            parts.append(dsp)
+        if cfg.style == "phases":
+            parts.append(PhasedProduct(cfg.phases[g]))
+        elif lanes:
+            parts.append(DotProduct(lanes, cfg.pe, a_width, kind, width))
+        found = []
+        for n, dot in enumerate(parts):
+            m.submodules[f"{name}_{n}" if n else name] = dot
+            first, end = (0, sliced) if isinstance(dot, DspDotProduct) else (sliced, cfg.simd)
+            m.d.comb += dot.a.eq(a[first * a_width:end * a_width])
+            if isinstance(dot, PhasedProduct):
+                m.d.comb += dot.phase.eq(address)
+            else:
+                m.d.comb += dot.w.eq(Cat(w[(p * cfg.simd + first) * kind.width:
+                                           (p * cfg.simd + end) * kind.width]
+                                         for p in range(cfg.pe)))
+            # Groups, and slices and LUTs, take unequal clocks.
+            late = dot_clocks - (len(parts) > 1) - dot.latency + cfg.accumulates
+            found.append(delay(m, dot.o, late, f"sums_{g}_{n}"))
+        sums = [[total.word_select(p, dot.width) for p in range(cfg.pe)]
+                for total, dot in zip(found, parts)]
+        if len(sums) == 1:
+            joined = sums[0]
+        else:
+            joined = []
+            for p, terms in enumerate(zip(*sums)):
+                total = Signal(width, name=f"joined_{g}_{p}", reset_less=True)
+                m.d.sync += total.eq(terms[0] + terms[1])
+                joined.append(total)
+        return [total << cfg._a[0] - 1 for total in joined]
 
     def _accumulated(self, m, sums: list[Value], start: Value, first: Value,
                      valid: Value) -> Value:

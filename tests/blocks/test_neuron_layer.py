@@ -223,6 +223,35 @@ def test_groups_have_slices_of_their_own():
     check(make_layer(conv, int_type(8), simd=1, pe=2, group_parallel=3, multiplier="dsp"))
 
 
+@pytest.mark.parametrize("weight_type", [int_type(4), uint_type(4), int_type(8)],
+                         ids=lambda t: t.name)
+@pytest.mark.parametrize("input_type", [int_type(4), uint_type(8)], ids=lambda t: t.name)
+@pytest.mark.parametrize("dsp_lanes", [1, 2, 3, 4])
+@pytest.mark.parametrize("style", ["logic", "block"])
+def test_slices_and_luts_share_the_lanes_of_a_sum(input_type, weight_type, dsp_lanes, style):
+    conv = make_conv(weight_type, inputs=8, neurons=6)
+    layer = make_layer(conv, input_type, simd=4, pe=3, style=style, multiplier="dsp",
+                       dsp_lanes=dsp_lanes)
+    assert layer.slices.lanes == dsp_lanes
+    check(layer)
+
+
+@pytest.mark.parametrize("levels", [False, True], ids=["sums", "levels"])
+def test_groups_share_their_lanes_too(levels):
+    conv = make_conv(int_type(8), groups=3, inputs=4, neurons=2)
+    threshold = Threshold([[-900, 0, 700]], [False], uint_type(2))
+    check(make_layer(conv, int_type(8), simd=4, pe=2, group_parallel=3, multiplier="dsp",
+                     dsp_lanes=3, activations=((threshold, uint_type(2)),) if levels else ()))
+
+
+def test_slices_need_lanes():
+    for multiplier, lanes in (("dsp", 5), ("lut", 1)):
+        with pytest.raises(ValueError, match=rf"^dsp_lanes \({lanes}\) are from 0 to simd \(4\), "
+                                             r"and of the multiplier 'dsp' only$"):
+            make_layer(make_conv(int_type(4), inputs=4), uint_type(4), simd=4, pe=1,
+                       multiplier=multiplier, dsp_lanes=lanes)
+
+
 def test_slices_refuse_what_they_cannot_multiply():
     with pytest.raises(ValueError, match=r"^DSP slices can't multiply TERNARY weights with UINT4 "
                                          r"inputs; choose the multiplier 'lut'$"):
