@@ -547,8 +547,10 @@ class NeuronLayer(wiring.Component):
                          held_last.eq(self.i.payload.last)]
 
         # Weights.
-        address: Value = Cat(neuron, step, around)
-        if not cfg._joint_address:
+        if cfg._joint_address:
+            address: Value = Signal(range(cfg._joint_depth), name="address")
+            m.d.comb += address.eq(Cat(neuron, step, around))
+        else:
             address, _ = counter(m, cfg.depth, issue, "address")
         weights: Value = Const(0, 0)
         if cfg.style != "phases":
