@@ -20,11 +20,12 @@ from .blocks.fifo import FifoConfig
 from .blocks.fork import ForkConfig
 from .blocks.gate import GateConfig
 from .blocks.neuron_layer import NeuronLayerConfig
-from .blocks.primitives import memory_style, ram_bram36
+from .blocks.primitives import StreamFifo, memory_style, ram_bram36
 from .blocks.window_reader import WindowReaderConfig
 from .blocks.window_shift import WindowShiftConfig
 from .hardware import INPUT, HwGraph, HwNode, Source
 from .lower import unique_name
+from .streams import TensorStream
 
 __all__ = ["Timing", "size_buffers"]
 
@@ -215,15 +216,21 @@ def _has_fifo(block: Block) -> TypeGuard[BufferedBlock]:
     return isinstance(block, BufferedBlock) and not block.is_open
 
 
-def round_depth(depth: int, width: int) -> int:
-    """The depth at the same cost in memory: whole LUT RAMs of 32 or 64 words, and a register."""
+def round_depth(depth: int, width: int, frame: int = 0) -> int:
+    """The depth at the same cost in memory: whole LUT RAMs of 32 or 64 words, and a register.
+    ``frame`` as of a :class:`~hwgen.blocks.primitives.StreamFifo`."""
     if depth <= 2:
         return 2
     words = depth - 1
     if memory_style(width, words) == "block":
+        width = StreamFifo.stored_width(width, depth, frame)
         power = 1 << (words - 1).bit_length()  # counters of a power of two wrap for free
         return power + 1 if ram_bram36(width, power) == ram_bram36(width, words) else depth
     return (32 if words <= 32 else 64 * ceil(words / 64)) + 1
+
+
+def _rounded(depth: int, stream: TensorStream) -> int:
+    return round_depth(depth, stream.data_width + 1, stream.beats)
 
 
 def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGraph:
@@ -235,7 +242,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
 
     def insert_fifo(source: Source, name: str, layer: str) -> None:
         name, kind = unique_name(name, taken), hardware.stream(source)
-        depth = round_depth(depths[source], kind.data_width + 1)
+        depth = _rounded(depths[source], kind)
         nodes.append(HwNode(name, FifoConfig(kind, depth), (source,), layer))
         moved[source] = Source(name)
 
@@ -246,12 +253,11 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
         if isinstance(block, WindowReaderConfig):
             block = replace(block, rows=max(block.least_rows, run.peaks[node.name]))
         elif _has_fifo(block):
-            kind = block.output
-            depth = round_depth(depths[Source(node.name)], kind.data_width + 1)
+            depth = _rounded(depths[Source(node.name)], block.output)
             block = block.with_fifo(depth)
         if isinstance(block, GateConfig):
             last = Source(gates[node.name])
-            depth = round_depth(depths[last], hardware.stream(last).data_width + 1)
+            depth = _rounded(depths[last], hardware.stream(last))
             block = replace(block, places=depth)
         nodes.append(replace(node, block=block,
                              sources=tuple(moved.get(s, s) for s in node.sources)))

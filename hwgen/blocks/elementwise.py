@@ -93,12 +93,13 @@ class ActivationPipeline(wiring.Component):
         own = credit_resources(fifo_depth) + Resources(lut=1.3 * count + clocks / 4,
                                                        ff=count + 2 * clocks)
         return sum((u.estimate() for u in units),
-                   own + fifo_resources(output.data_width + 1, fifo_depth))
+                   own + fifo_resources(output.data_width + 1, fifo_depth, output.beats))
 
     def elaborate(self, platform):
         m = Module()
         if self.fifo_depth:
-            m.submodules.fifo = fifo = StreamFifo(self.output.payload(), self.fifo_depth)
+            m.submodules.fifo = fifo = StreamFifo(self.output.payload(), self.fifo_depth,
+                                                  self.output.beats)
             wiring.connect(m, wiring.flipped(self.o), fifo.o)
             end = fifo.i
             free, will_be_free = credits(m, self.fifo_depth, self.issue,

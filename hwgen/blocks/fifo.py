@@ -15,16 +15,19 @@ from .primitives import StreamFifo, addresses, memory_style, ram_bram36, ram_lut
 __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
 
 
-def fifo_resources(width: int, depth: int) -> Resources:
+def fifo_resources(width: int, depth: int, frame: int = 0) -> Resources:
     """Resources of a :class:`StreamFifo` of ``depth`` words of ``width`` bits."""
     if depth == 2:
         return Resources(lut=width + 2, ff=2 * width + 2)
-    orbit = addresses(width, depth - 1)
+    style, stored = memory_style(width, depth - 1), StreamFifo.stored_width(width, depth, frame)
+    orbit = addresses(stored, depth - 1, style)
     pointers = 2 + (depth - 1 < orbit.words)
     control = Resources(lut=orbit.width + 6 + 1.5 * (orbit.rounds > 1), ff=3)
     control += sum([orbit.resources] * pointers, Resources())
-    if memory_style(width, depth - 1) == "block":
-        return control + Resources(bram36=ram_bram36(width, depth - 1))
+    if stored < width:
+        control += Resources(lut=5, ff=(frame - 1).bit_length() + 1)
+    if style == "block":
+        return control + Resources(bram36=ram_bram36(stored, depth - 1))
     ram, banks = ram_luts(width, orbit.words), ceil(orbit.words / 64)
     return control + Resources(lut=ram + 0.9 * width * (banks - 1), lutram=ram, ff=width)
 
@@ -58,7 +61,7 @@ class FifoConfig(PassThrough):
         return Fifo(self)
 
     def estimate(self, family):
-        return fifo_resources(self.stream.data_width + 1, self.depth)
+        return fifo_resources(self.stream.data_width + 1, self.depth, self.stream.beats)
 
 
 class Fifo(wiring.Component):
@@ -77,7 +80,8 @@ class Fifo(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fifo = fifo = StreamFifo(self.config.stream.payload(), self.config.depth)
+        m.submodules.fifo = fifo = StreamFifo(
+            self.config.stream.payload(), self.config.depth, self.config.stream.beats)
         wiring.connect(m, wiring.flipped(self.i), fifo.i)
         wiring.connect(m, wiring.flipped(self.o), fifo.o)
         return m

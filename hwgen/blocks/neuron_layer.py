@@ -488,7 +488,7 @@ class NeuronLayerConfig(BufferedBlock):
         in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))
         parts += Resources(lut=1.3 * in_order + 0.5 * in_turns + 10, ff=in_order + in_turns + 10)
         parts += credit_resources(self.fifo_depth)
-        parts += fifo_resources(self.output.data_width + 1, self.fifo_depth)
+        parts += fifo_resources(self.output.data_width + 1, self.fifo_depth, self.output.beats)
         return sum((u.estimate() for u in self.units), parts)
 
 
@@ -520,7 +520,8 @@ class NeuronLayer(wiring.Component):
         held_last = Signal(reset_less=True)
         held_valid = Signal()
         issue = Signal()
-        m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth)
+        m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth,
+                                              cfg.output.beats)
         wiring.connect(m, wiring.flipped(self.o), fifo.o)
         neuron, neuron_end, neuron_will_end = counter_ahead(m, cfg.hold, issue, "neuron")
         step, step_end, step_will_end = turns_ahead(m, cfg.steps, issue & neuron_end, "step")

@@ -3,12 +3,12 @@
 from math import ceil
 
 import numpy as np
-from amaranth import Array, Cat, ClockSignal, Instance, Module, Mux, Signal, Value
+from amaranth import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
-from .counters import Orbit
+from .counters import Orbit, turns
 
 __all__ = ["DelayLine", "Export", "ROM", "Rom", "StreamFifo", "addresses", "delay",
            "delay_resources", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
@@ -67,9 +67,9 @@ def ram_luts(width: int, depth: int) -> int:
     return 4 * (ceil(width / 6) if depth <= 32 else ceil(width / 3) * ceil(depth / 64))
 
 
-def addresses(width: int, depth: int) -> Orbit:
+def addresses(width: int, depth: int, style: str) -> Orbit:
     """An order of the words of a memory for at least ``depth``, which costs no more than those."""
-    cost = ram_bram36 if memory_style(width, depth) == "block" else ram_luts
+    cost = ram_bram36 if style == "block" else ram_luts
     return Orbit.of(depth, lambda words: cost(width, words))
 
 
@@ -131,7 +131,7 @@ class DelayLine(wiring.Component):
         if style == "srl":
             ram = width * ceil((length - 1) / 32)
             return Resources(lut=ram, lutram=ram, ff=width)
-        orbit = addresses(width, length - 1 - (style == "block"))
+        orbit = addresses(width, length - 1 - (style == "block"), style)
         place = orbit.resources + Resources(lut=3 + orbit.width / 6, ff=1 + width)
         if style == "block":
             return place + Resources(bram36=ram_bram36(width, orbit.words))
@@ -151,7 +151,7 @@ class DelayLine(wiring.Component):
         # The read register is one step; that of a block RAM is slow, and another follows it.
         late = int(self.style == "block")
         depth = self.length - 1 - late
-        orbit = addresses(self.width, depth)
+        orbit = addresses(self.width, depth, self.style)
         m.submodules.ring = ring = memory.Memory(shape=self.width, depth=orbit.words, init=[],
                                                  attrs={"ram_style": self.style})
         write = ring.write_port()
@@ -182,6 +182,9 @@ class StreamFifo(wiring.Component):
         Shape of a beat.
     depth
         Capacity in beats.
+    frame
+        Beats of a frame, whose last has the highest bit of the payload, and no other: where that
+        saves block RAM it is not stored but counted behind the memory. 0: it is stored.
 
     Members
     -------
@@ -189,16 +192,24 @@ class StreamFifo(wiring.Component):
     o : :py:`Out(stream.Signature(payload))`
     """
 
-    def __init__(self, payload, depth: int):
+    def __init__(self, payload, depth: int, frame: int = 0):
         if depth < 2:
             raise ValueError(f"depth ({depth}) must be at least 2")
-        self.payload, self.depth = payload, depth
+        self.payload, self.depth, self.frame = payload, depth, frame
         super().__init__({"i": In(stream.Signature(payload)), "o": Out(stream.Signature(payload))})
 
     @staticmethod
     def latency_of(depth: int) -> int:
         """Clocks from a beat's acceptance to its offer by an empty FIFO."""
         return 1 if depth == 2 else 2
+
+    @staticmethod
+    def stored_width(width: int, depth: int, frame: int) -> int:
+        """Bits of a beat of ``width`` bits that a block RAM holds."""
+        words = depth - 1
+        counted = frame and memory_style(width, words) == "block" \
+            and ram_bram36(width - 1, words) < ram_bram36(width, words)
+        return width - bool(counted)
 
     def elaborate(self, platform):
         m = Module()
@@ -217,11 +228,12 @@ class StreamFifo(wiring.Component):
                 m.d.sync += skid.eq(self.i.payload)
             return m
 
-        depth, width = self.depth - 1, len(self.i.payload.as_value())
-        orbit = addresses(width, depth)
+        depth, whole = self.depth - 1, self.i.payload.as_value()
+        style = memory_style(len(whole), depth)
+        width = self.stored_width(len(whole), self.depth, self.frame)
+        orbit = addresses(width, depth, style)
         m.submodules.memory = mem = memory.Memory(
-            shape=width, depth=orbit.words, init=[],
-            attrs={"ram_style": memory_style(width, depth)})
+            shape=width, depth=orbit.words, init=[], attrs={"ram_style": style})
         write = mem.write_port()
         read = mem.read_port()
         put = Signal()
@@ -232,9 +244,12 @@ class StreamFifo(wiring.Component):
             self.i.ready.eq(~full),
             put.eq(self.i.valid & ~full),
             get.eq(~empty & advance),
-            write.data.eq(self.i.payload.as_value()), write.en.eq(put),
-            read.en.eq(get), self.o.payload.eq(read.data),
+            write.data.eq(whole[:width]), write.en.eq(put), read.en.eq(get),
         ]
+        last: Value = Const(0, 0)
+        if width < len(whole):
+            last, _ = turns(m, self.frame, self.o.valid & self.o.ready, "left")
+        m.d.comb += self.o.payload.as_value().eq(Cat(read.data, last))
         write_place = orbit.pointer(m, put, "write_place")
         read_place = orbit.pointer(m, get, "read_place")
         # The place that is free only when what lies ``depth`` before it is gone.

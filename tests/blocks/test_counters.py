@@ -138,8 +138,9 @@ def test_increment_adds_one_and_wraps(bits):
 
 @given(st.integers(1, 70), st.integers(1, 9000))
 def test_addresses_are_as_many_as_are_needed_and_cost_no_more_memory(width, depth):
-    orbit = addresses(width, depth)
-    cost = ram_bram36 if memory_style(width, depth) == "block" else ram_luts
+    style = memory_style(width, depth)
+    orbit = addresses(width, depth, style)
+    cost = ram_bram36 if style == "block" else ram_luts
     assert orbit.words >= depth
     assert cost(width, orbit.words) == cost(width, depth)
     assert 1 <= orbit.low <= LONGEST_ORBIT

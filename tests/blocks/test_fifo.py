@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hwgen.blocks.fifo import FifoConfig
+from hwgen.blocks.primitives import StreamFifo
 from hwgen.streams import TensorStream
 from hwgen.types import BIPOLAR, int_type, uint_type
 from tests.streams import check_block, random_frames, trace_block
@@ -27,6 +28,19 @@ def test_a_stalled_output_lets_exactly_depth_beats_in(depth):
     inside = [sum(p <= clock for p in sources[0].passed) - sum(p <= clock for p in sinks[0].passed)
               for clock in range(sinks[0].passed[-1])]
     assert max(inside) == depth
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 2), (40, 50, 1)])
+def test_the_last_beat_is_counted_where_its_bit_would_take_block_ram(shape):
+    config = FifoConfig(TensorStream(uint_type(4), shape, 1), 3000)
+    assert StreamFifo.stored_width(5, 3000, config.stream.beats) == 4
+    assert config.estimate("xc7").bram36 == 0.5  # 4 bits by 4096; 5 bits would take twice that
+    check_block(config, frames=3, stalls=(ALWAYS, STALLED))
+
+
+def test_the_last_beat_has_a_bit_where_it_takes_no_block_ram():
+    assert StreamFifo.stored_width(9, 3000, 100) == 9
+    assert StreamFifo.stored_width(5, 30, 100) == 5
 
 
 def test_latency_is_one_clock_from_registers_and_two_from_memory():
