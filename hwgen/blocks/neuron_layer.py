@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
@@ -348,10 +347,9 @@ class NeuronLayerConfig(BufferedBlock):
         joint = self._joint_depth
         if self.style == "logic":
             return rom_luts(joint) <= rom_luts(self.depth)
-        (columns, rows, *tile), (joint_columns, joint_rows, *joint_tile) = (
-            rom_tiling(self._rom_width, depth) for depth in (self.depth, joint))
-        return joint_columns * joint_rows * prod(joint_tile) <= columns * rows * prod(tile) \
-            and joint_rows <= rows
+        width = self._rom_width
+        return rom_bram36(width, joint) <= rom_bram36(width, self.depth) \
+            and rom_tiling(width, joint)[1] <= rom_tiling(width, self.depth)[1]
 
     @property
     def _joint_depth(self) -> int:

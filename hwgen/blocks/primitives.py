@@ -1,5 +1,6 @@
 """Parts that blocks are made of: delay line, FIFO, read-only memory."""
 
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -272,26 +273,31 @@ def rom_luts(depth: int) -> float:
     return blocks + (ceil(blocks / 4) if blocks > 4 else 0)
 
 
+TILES = ((36, 1024), (72, 512), (18, 2048), (9, 4096), (18, 1024), (36, 512), (9, 2048), (4, 8192),
+         (4, 4096), (2, 16384), (2, 8192), (1, 32768), (1, 16384))
+"""Width and depth of block RAMs of 36 and 18 Kb."""
+
+
+@lru_cache(maxsize=4096)
 def rom_tiling(width: int, depth: int) -> tuple[int, int, int, int]:
     """Tile a memory with block RAMs: (columns, rows, width and depth of a tile), fewest 18 Kb."""
-    best: tuple[tuple[int, int, int], tuple[int, int, int, int]] | None = None
-    for w, d in ((36, 1024), (72, 512), (18, 2048), (9, 4096), (18, 1024), (36, 512), (9, 2048),
-                 (4, 8192), (4, 4096), (2, 16384), (2, 8192), (1, 32768), (1, 16384)):
-        columns, rows = ceil(width / w), ceil(depth / d)
-        halves = columns * rows * (2 if w * d > 18432 or (w, d) in ((4, 8192), (2, 16384),
-                                                                    (1, 32768)) else 1)
-        # Among equals: few rows (no output multiplexer), then few tiles.
-        key = (halves, rows, columns)
-        if best is None or key < best[0]:
-            best = (key, (columns, rows, w, d))
-    assert best is not None
-    return best[1]
+    return min(((ceil(width / w), ceil(depth / d), w, d) for w, d in TILES),
+               # Among equals: few rows (no output multiplexer), then few tiles.
+               key=lambda tiling: (_tiled_bram36(width, depth, tiling), tiling[1], tiling[0]))
 
 
 def rom_bram36(width: int, depth: int) -> float:
     """Block RAMs of 36 Kb (in halves) of a memory of constants."""
-    columns, rows, w, d = rom_tiling(width, depth)
-    return columns * rows * (0.5 if w * d <= 18432 else 1.0)
+    return _tiled_bram36(width, depth, rom_tiling(width, depth))
+
+
+def _tiled_bram36(width: int, depth: int, tiling: tuple[int, int, int, int]) -> float:
+    """The last column and the last row may be smaller than the others."""
+    columns, rows, w, d = tiling
+    last_width, last_depth = width - (columns - 1) * w, depth - (rows - 1) * d
+    whole, below = ram_bram36(w, d), ram_bram36(w, last_depth)
+    beside, corner = ram_bram36(last_width, d), ram_bram36(last_width, last_depth)
+    return (columns - 1) * ((rows - 1) * whole + below) + (rows - 1) * beside + corner
 
 
 class Rom(wiring.Component):

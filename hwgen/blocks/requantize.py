@@ -126,7 +126,8 @@ class ShiftActivation(Activation):
     def product(self) -> NumType:
         """Type of x times multiplier, signed; of both with the offset, where rounding is double."""
         added = self.offset if self.rounds_twice else np.zeros(1, dtype=np.int64)
-        ends = [int(m) * v + int(o) for m in self.multiplier for o in (added.min(), added.max())
+        factors = {int(self.multiplier.min()), int(self.multiplier.max())}
+        ends = [m * v + int(o) for m in factors for o in (added.min(), added.max())
                 for v in (self.in_type.low, self.in_type.high)]
         return smallest_type(min(*ends, -1), max(ends))
 

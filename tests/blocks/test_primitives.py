@@ -16,6 +16,7 @@ from hwgen.blocks.primitives import (
     delay,
     memory_style,
     ram_bram36,
+    rom_bram36,
     rom_tiling,
 )
 
@@ -168,7 +169,7 @@ def test_rom_data_follow_the_address_after_latency_clocks(depth, fields, width, 
     assert read_all(dut, addresses) == [expected[a] for a in addresses]
 
 
-@pytest.mark.parametrize("depth, rows, latency", [(33000, 3, 3), (65537, 5, 4)])
+@pytest.mark.parametrize("depth, rows, latency", [(33000, 2, 3), (131073, 5, 4)])
 def test_rom_of_several_rows_of_block_ram_chooses_the_row(depth, rows, latency):
     codes = np.random.default_rng(1).integers(0, 2, (depth, 1))
     dut = Rom(codes, 1, "block", "weights")
@@ -208,6 +209,13 @@ def test_deep_memories_are_block_ram():
     (9, 4096, 1.0)])
 def test_block_rams_of_a_dual_port_memory(width, depth, blocks):
     assert ram_bram36(width, depth) == blocks
+
+
+@pytest.mark.parametrize("width, depth, blocks", [
+    (36, 1024, 1.0), (36, 1025, 1.5), (40, 1024, 1.5), (4, 8193, 1.5), (72, 512, 1.0),
+    (73, 512, 1.5), (28, 47096, 40.5)])
+def test_block_rams_of_constants_are_halves_at_the_edges(width, depth, blocks):
+    assert rom_bram36(width, depth) == blocks
 
 
 @pytest.mark.parametrize("width", [1, 7, 36, 100])
