@@ -1,11 +1,18 @@
 """Verilog of a hardware graph: one file per block, and the top."""
 
+import os
 import re
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from amaranth.back import rtlil
 
+from .blocks.block import Block
 from .blocks.primitives import Export
 from .files import render_template
 from .hardware import HwGraph
@@ -14,6 +21,14 @@ from .top import TOP, HwTop
 from .verilog_text import tidy
 
 __all__ = ["write_verilog"]
+
+WORTH_PROCESSES = 24
+"""Blocks from which other processes help more than they cost."""
+
+PROCESSES = 4
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
@@ -46,18 +61,17 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
     sources, memories, commands = [], [], []
     uses: set[str] = set()
     own: dict[str, str] = {}
-    for node in hardware.nodes:
-        export = Export(node.name)
-        text = rtlil.convert(node.block.create(), name=node.name, platform=export, emit_src=False)
-        commands += _convert(node.name, text, rtl, scratch)
-        sources.append(f"rtl/{node.name}.v")
+    work = [(node.name, node.block) for node in hardware.nodes]
+    for (block, _), (text, export) in zip(work, _side_by_side(_rtlil, work)):
+        commands += _convert(block, text, rtl, scratch)
+        sources.append(f"rtl/{block}.v")
         for name, lines in export.memories.items():
             (rtl / name).write_text("\n".join(lines) + "\n")
             memories.append(f"rtl/{name}")
         uses |= export.uses
-        own[f"rtl/{node.name}.v"] = "".join(f"\n{text}" for text in export.modules.values())
+        own[f"rtl/{block}.v"] = "".join(f"\n{module}" for module in export.modules.values())
         if on_block is not None:
-            on_block(node.name)
+            on_block(block)
     generated = [*sources, f"rtl/{TOP}.v"]
     for name in sorted(uses):
         text = render_template(f"{name}.v.j2", {"xilinx": family == "xc7"})
@@ -67,10 +81,30 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
     commands += _convert(TOP, text, rtl, scratch)
     sources.append(f"rtl/{TOP}.v")
     yosys.run(commands, log=scratch / "verilog.log", folder=scratch)
-    for name in generated:
-        file = folder / name
-        file.write_text(tidy(file.read_text()) + own.get(name, ""))
+    texts = [(folder / name).read_text() for name in generated]
+    for name, text in zip(generated, _side_by_side(tidy, texts)):
+        (folder / name).write_text(text + own.get(name, ""))
     return sources, memories
+
+
+def _rtlil(work: tuple[str, Block]) -> tuple[str, Export]:
+    """Amaranth's RTLIL of a block, and what it needs beside it."""
+    name, block = work
+    export = Export(name)
+    return rtlil.convert(block.create(), name=name, platform=export, emit_src=False), export
+
+
+def _side_by_side(function: Callable[[Given], Found], work: Sequence[Given]) -> Iterator[Found]:
+    """``map``; of much work on several processors, where processes can be copied."""
+    if len(work) < WORTH_PROCESSES or sys.platform != "linux" or (os.cpu_count() or 1) < 2:
+        yield from map(function, work)
+        return
+    pool = ProcessPoolExecutor(min(PROCESSES, os.cpu_count() or 1), get_context("fork"),
+                               signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield from pool.map(function, work)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C start no more
 
 
 def _convert(name: str, text: str, rtl: Path, scratch: Path) -> list[str]:
