@@ -67,7 +67,7 @@ def random_folding(graph: Graph, rng: np.random.Generator, exact_depths: bool) -
     hardware = build_hardware(graph, plans, chosen)
     if not exact_depths:
         return Design(graph, plans, chosen, *size_buffers(hardware))
-    with patch.object(schedule, "round_depth", lambda depth, width: depth):
+    with patch.object(schedule, "round_depth", lambda depth, width, frame: depth):
         return Design(graph, plans, chosen, *size_buffers(hardware))
 
 

@@ -19,7 +19,7 @@ __all__ = ["Orbit", "counter", "counter_ahead", "credit_resources", "credits", "
            "increment", "spans", "turn_codes", "turns", "turns_ahead"]
 
 SHORT_INCREMENT = 10  # bits
-SHORT_COUNT = 4  # below, a number in order is as small
+SHORT_PLACE = 2  # bits; so short a number in order is as small
 LONGEST_ORBIT = 12  # bits
 
 TAPS = {1: (1,), 2: (2, 1), 3: (3, 2), 4: (4, 3), 5: (5, 3), 6: (6, 5), 7: (7, 6), 8: (8, 6, 5, 4),
@@ -81,8 +81,9 @@ def turn_codes(count: int) -> np.ndarray:
 
 def spans(m, count: int, step: Value, name: str, ranges: Sequence[tuple[int, int]]
           ) -> tuple[Value, list[Value]]:
-    """Whether the step that comes is the last of ``count``, in turn; and for each of some ranges
-    (from, up to but not) whether it is in it: registers, so that nothing waits for comparisons."""
+    """Whether the step that comes is the last of ``count``, in turn; and for each of some ranges,
+    (first, behind the last), whether it is in it: registers, so that nothing waits for
+    comparisons."""
     if count == 1:
         return Const(1, 1), [Const(begin <= 0 < end, 1) for begin, end in ranges]
     place = _place(count, name)
@@ -107,7 +108,7 @@ def _place(count: int, name: str) -> Signal:
 
 def _in_order(place: Value) -> bool:
     """Whether a place is counted as a number; a short one is as small, a long one has no taps."""
-    return len(place) <= SHORT_COUNT.bit_length() - 1 or len(place) not in TAPS
+    return len(place) <= SHORT_PLACE or len(place) not in TAPS
 
 
 def _code(place: Value, n: int) -> int:
