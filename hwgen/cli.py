@@ -1,36 +1,39 @@
 """Command line of hwgen."""
 
-import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import astuple
-from io import StringIO
-from math import isfinite
 from pathlib import Path
-from threading import Timer
 from time import perf_counter
 from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from . import __version__
 from .accuracy import load_labels, top1, top1_line
 from .boards import list_boards, load_board, parse_budget
 from .build import DEFAULT_SHARE, Target, build, check_folder
+from .cli_options import (
+    Count,
+    Number,
+    array_options,
+    folder_argument,
+    input_type_option,
+    json_option,
+    labels_option,
+    model_argument,
+    stall_options,
+)
 from .design import Design
 from .errors import HwgenError
 from .files import check_writable, save_array
 from .golden import golden_part, load_input, model_output, run_in_batches
 from .graph import Graph
 from .host import host_lines, host_work
-from .input_type import parse_input_type
 from .model import Model, load_model
 from .passes import run_pipeline
 from .report import load_report, render, update_report
@@ -38,14 +41,10 @@ from .resources import Resources
 from .simulate import simulate
 from .summary import layer_rows, layer_table
 from .synth import synthesize
+from .terminal import print_json, print_result, progress
 from .verify import verify
 
 __all__ = ["entry_point", "main"]
-
-PROGRESS_DELAY = 2.0  # seconds before a progress bar shows
-
-
-PIPE_WIDTH = 200  # columns of a table that goes into a file or a pipe
 
 
 def entry_point() -> None:
@@ -96,89 +95,16 @@ def _complain(*problems: str) -> None:
         print("hwgen: error: " + " ".join(problem.splitlines()), file=sys.stderr)
 
 
-class _Number(click.FloatRange):
-    """A finite number; click's own type takes nan and calls itself a float range."""
-
-    name = "number"
-
-    def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
-        if not isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
-
-
-class _Count(click.IntRange):
-    name = "whole number"
-
-
-class _InputType(click.ParamType):
-    name = "input type"
-
-    def convert(self, value, param, ctx):
-        try:
-            parse_input_type(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return value
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="hwgen")
 def cli() -> None:
     """Turn quantized neural networks into FPGA dataflow accelerators."""
 
 
-def _model_argument(function: Callable) -> Callable:
-    return click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")(function)
-
-
-def _folder_argument(function: Callable) -> Callable:
-    return click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")(function)
-
-
-def _json_option(function: Callable) -> Callable:
-    return click.option("--json", "as_json", is_flag=True,
-                        help="Print the result as JSON.")(function)
-
-
-def _input_type_option(function: Callable) -> Callable:
-    return click.option("--input-type", type=_InputType(), metavar="TYPE[:SCALE]",
-                        help="How the host quantizes the input of an ONNX network that does not "
-                        "quantize it itself, e.g. INT16:0.0009765625.")(function)
-
-
-def _labels_option(function: Callable) -> Callable:
-    return click.option("--labels", "labels_file", type=click.Path(path_type=Path),
-                        metavar="FILE.npy", help="One class per frame: print top-1 accuracy.",
-                        )(function)
-
-
-def _array_options(function: Callable) -> Callable:
-    for option in (
-            click.option("--raw", is_flag=True, help="Arrays hold integers, not real values."),
-            click.option("--output", "output_file", required=True, metavar="FILE.npy",
-                         type=click.Path(path_type=Path), help="Where to write the output."),
-            click.option("--input", "input_file", required=True, metavar="FILE.npy",
-                         type=click.Path(path_type=Path),
-                         help="Frames: [frames] + the model's own input shape.")):
-        function = option(function)
-    return function
-
-
-def _stall_options(default: float) -> Callable:
-    def add(function: Callable) -> Callable:
-        function = click.option("--seed", type=int, default=0, help="Seed of the stalls.")(function)
-        return click.option("--stall", type=_Number(0, 1, max_open=True), default=default,
-                            metavar="P", help="Probability in each clock that an end of the "
-                            "design stalls.")(function)
-    return add
-
-
 @cli.command("check")
-@_model_argument
-@_input_type_option
-@_json_option
+@model_argument
+@input_type_option
+@json_option
 def check_command(model: Path, input_type: str | None, as_json: bool) -> None:
     """Validate MODEL; list every problem, or the layers."""
     graph = _load(model, input_type).to_graph()
@@ -187,11 +113,11 @@ def check_command(model: Path, input_type: str | None, as_json: bool) -> None:
 
 
 @cli.command("import")
-@_model_argument
+@model_argument
 @click.option("-o", "--output", "output_file", type=click.Path(path_type=Path), metavar="FILE.json",
               help="Description to write, its arrays beside it.  [default: MODEL's name, here]")
-@_input_type_option
-@_json_option
+@input_type_option
+@json_option
 def import_command(model: Path, output_file: Path | None, input_type: str | None,
                    as_json: bool) -> None:
     """Turn an ONNX file (QONNX, QCDQ) into a model description."""
@@ -202,7 +128,7 @@ def import_command(model: Path, output_file: Path | None, input_type: str | None
         raise click.UsageError(f"--output {target}: must end in .json")
     for file in (target, target.with_suffix(".npz")):
         check_writable(file)
-    with _progress("importing"):
+    with progress("importing"):
         loaded = _load(model, input_type)
         graph = loaded.to_graph()
         run_pipeline(graph)  # says what can't be made exact, before anything is written
@@ -214,35 +140,35 @@ def import_command(model: Path, output_file: Path | None, input_type: str | None
 def _show_layers(graph: Graph, as_json: bool) -> None:
     rows = layer_rows(graph)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    _print(layer_table(graph.name, rows))
+    print_result(layer_table(graph.name, rows))
     for line in host_lines(host_work(graph)):
         print(line)
 
 
 @cli.command("build")
-@_model_argument
-@_input_type_option
+@model_argument
+@input_type_option
 @click.option("--board", default="zybo-z7010", metavar="BOARD",
               help="Board name (see `hwgen boards`) or YAML file.")
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=Path("build"),
               metavar="DIR", help="Directory to make; an earlier build in it is replaced.")
-@click.option("--fps", type=_Number(0, min_open=True), metavar="N",
+@click.option("--fps", type=Number(0, min_open=True), metavar="N",
               help="The smallest design that reaches N frames per second.")
 @click.option("--max-fps", is_flag=True, help="The fastest design that fits the board.")
 @click.option("--fold", type=click.Path(path_type=Path), metavar="FILE",
               help="Folding of each layer, as in a build's fold.json.")
-@click.option("--clock-mhz", type=_Number(0, min_open=True), metavar="F",
+@click.option("--clock-mhz", type=Number(0, min_open=True), metavar="F",
               help="Clock of the design.  [default: the board's]")
 @click.option("--budget", metavar="LUT=80%,BRAM=100%,...",
               help=f"Resources the design may take.  [default: all of the board with --fps, "
               f"--max-fps or --fold, else {DEFAULT_SHARE:.0%} of it]")
-@click.option("--verify", "verify_frames", type=_Count(1), metavar="N",
+@click.option("--verify", "verify_frames", type=Count(1), metavar="N",
               help="Then verify N random frames.")
 @click.option("--synth", "with_synth", is_flag=True, help="Then synthesize.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what takes which time.")
-@_json_option
+@json_option
 def build_command(model: Path, input_type: str | None, board: str, folder: Path,
                   fps: float | None, max_fps: bool, fold: Path | None,
                   clock_mhz: float | None, budget: str | None, verify_frames: int | None,
@@ -275,7 +201,7 @@ def build_command(model: Path, input_type: str | None, board: str, folder: Path,
         on_step(name, perf_counter() - begun)
         return result
 
-    with _progress("building", quiet=verbose):
+    with progress("building", quiet=verbose):
         begun = perf_counter()
         loaded = _load(model, input_type)
         on_step("reading the model", perf_counter() - begun)
@@ -293,10 +219,10 @@ def build_command(model: Path, input_type: str | None, board: str, folder: Path,
 
 
 @cli.command("golden")
-@_model_argument
-@_input_type_option
-@_array_options
-@_labels_option
+@model_argument
+@input_type_option
+@array_options
+@labels_option
 @click.option("--layer", metavar="NAME", help="Give an inner tensor instead of the output.")
 def golden_command(model: Path, input_type: str | None, input_file: Path, output_file: Path,
                    raw: bool, labels_file: Path | None, layer: str | None) -> None:
@@ -308,7 +234,7 @@ def golden_command(model: Path, input_type: str | None, input_file: Path, output
     part = golden_part(graph, layer)
     codes = load_input(graph, input_file, raw)
     labels = None if labels_file is None else load_labels(part, labels_file, len(codes))
-    with _progress("running the golden model"):
+    with progress("running the golden model"):
         outputs = run_in_batches(part, codes)
     save_array(output_file, model_output(part, outputs, raw))
     if labels is not None:
@@ -316,13 +242,13 @@ def golden_command(model: Path, input_type: str | None, input_file: Path, output
 
 
 @cli.command("simulate")
-@_folder_argument
-@_array_options
-@_labels_option
-@_stall_options(0.0)
+@folder_argument
+@array_options
+@labels_option
+@stall_options(0.0)
 @click.option("--wave", type=click.Path(path_type=Path), metavar="FILE.fst",
               help="Write the waves of all signals.")
-@_json_option
+@json_option
 def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: bool,
                      labels_file: Path | None, stall: float, seed: int, wave: Path | None,
                      as_json: bool) -> None:
@@ -337,7 +263,7 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
     graph = _built_graph(folder)
     x = _frames(graph, input_file, raw)
     labels = None if labels_file is None else load_labels(graph, labels_file, len(x))
-    with _progress("simulating") as on_progress:
+    with progress("simulating") as on_progress:
         result = simulate(folder, x, stall=stall, seed=seed, wave=wave, on_progress=on_progress)
     save_array(output_file, model_output(graph, result.outputs, raw))
     values: dict[str, Any] = {
@@ -350,7 +276,7 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
         values["accuracy"] = top1(graph, result.outputs, labels)
         update_report(folder, "accuracy", values["accuracy"])
     if as_json:
-        _print_json(values)
+        print_json(values)
         return
     design = Design.load(folder)
     clocks = result.frame_interval_cycles
@@ -363,13 +289,13 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
 
 
 @cli.command("verify")
-@_folder_argument
-@click.option("--frames", type=_Count(1), default=3,
+@folder_argument
+@click.option("--frames", type=Count(1), default=3,
               help="Frames to send; three or more also prove the predicted clocks per frame.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="FILE.npy",
               help="Take the frames from this file instead of random ones (raw integers).")
-@_stall_options(0.25)
-@_json_option
+@stall_options(0.25)
+@json_option
 def verify_command(folder: Path, frames: int, input_file: Path | None, stall: float, seed: int,
                    as_json: bool) -> None:
     """Compare the Verilog in DIR with the golden model, bit by bit.
@@ -380,7 +306,7 @@ def verify_command(folder: Path, frames: int, input_file: Path | None, stall: fl
     report = _verify(folder, frames, stall, seed, input_file)
     values = report["verify"]
     if as_json:
-        _print_json(values)
+        print_json(values)
         return
     print(f"{values['frames']} frames equal the golden model bit for bit: "
           f"{', '.join(values['tests']).replace('_', ' ')}")
@@ -392,32 +318,32 @@ def verify_command(folder: Path, frames: int, input_file: Path | None, stall: fl
 
 
 @cli.command("synth")
-@_folder_argument
-@_json_option
+@folder_argument
+@json_option
 def synth_command(folder: Path, as_json: bool) -> None:
     """Synthesize the Verilog in DIR with Yosys for the board's family."""
     report = _synthesize(folder)
     if as_json:
-        _print_json(report["synth"])
+        print_json(report["synth"])
     else:
-        _print(render(report))
+        print_result(render(report))
 
 
 @cli.command("report")
-@_folder_argument
-@_json_option
+@folder_argument
+@json_option
 def report_command(folder: Path, as_json: bool) -> None:
     """Print the report of the design in DIR."""
     _show_report(load_report(folder), as_json)
 
 
 @cli.command("boards")
-@_json_option
+@json_option
 def boards_command(as_json: bool) -> None:
     """List the boards that come with hwgen."""
     boards = [load_board(name) for name in list_boards()]
     if as_json:
-        _print_json([board.model_dump() for board in boards])
+        print_json([board.model_dump() for board in boards])
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("board")
@@ -429,7 +355,7 @@ def boards_command(as_json: bool) -> None:
         r = board.resources
         table.add_row(board.name, board.part, f"{board.clock_mhz:g}", f"{r.lut:,}",
                       f"{r.lutram:,}", f"{r.ff:,}", f"{r.bram36:g}", f"{r.dsp}", board.flow)
-    _print(table)
+    print_result(table)
 
 
 def _load(path: Path, input_type: str | None = None) -> Model:
@@ -477,7 +403,7 @@ def _verify(folder: Path, frames: int, stall: float, seed: int,
         shape = (frames, *graph.input_tensor.shape)
         x = rng.choice([-1, 1], shape) if kind.bipolar else \
             rng.integers(kind.low, kind.high + 1, shape)
-    with _progress("verifying") as on_progress:
+    with progress("verifying") as on_progress:
         result = verify(folder, graph, x, stall=stall, seed=seed, on_progress=on_progress)
     return update_report(folder, "verify", {
         "frames": result.frames, "tests": list(result.tests), "stall": stall, "seed": seed,
@@ -488,48 +414,13 @@ def _verify(folder: Path, frames: int, stall: float, seed: int,
 
 
 def _synthesize(folder: Path) -> dict[str, Any]:
-    with _progress("synthesizing") as on_progress:
+    with progress("synthesizing") as on_progress:
         result = synthesize(folder, on_progress=lambda done, total, _: on_progress(done, total))
     return update_report(folder, "synth", result.as_dict())
 
 
-@contextmanager
-def _progress(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal once two seconds have passed; it swings until a count comes in."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda done, total: None
-        return
-    bar = Progress(TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-                   TimeElapsedColumn(), console=console, transient=True)
-    task = bar.add_task(what, total=None)
-    timer = Timer(PROGRESS_DELAY, bar.start)
-    timer.start()
-    try:
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-    finally:
-        timer.cancel()
-        timer.join()
-        bar.stop()
-
-
 def _show_report(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
-        _print(render(report))
-
-
-def _print(content: Any) -> None:
-    console = Console()
-    if console.is_terminal:
-        console.print(content)
-        return
-    # Where there is no screen, a table keeps its width, and has no blanks at the ends of lines.
-    text = StringIO()
-    Console(file=text, width=PIPE_WIDTH).print(content)
-    print("\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines()))
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2))
+        print_result(render(report))
