@@ -1,4 +1,4 @@
-"""Top-1 accuracy from outputs and labels."""
+"""Top-1 accuracy, and AUC of two classes, from outputs and labels."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,10 @@ def top1(graph: Graph, outputs: np.ndarray, labels: np.ndarray) -> dict[str, Any
     -------
     dict
         ``frames``, ``correct`` and ``top1``, the share of correct ones. The first of equal scores
-        counts.
+        counts. With two scores also ``auc``, the area under the receiver operating characteristic:
+        how likely a frame of class 1 has the higher score (less that of class 0) than one of class
+        0, equal ones as half; None unless there are frames of both. With one score, which says how
+        likely class 1 is, only ``frames`` and ``auc``.
 
     Raises
     ------
@@ -58,19 +61,47 @@ def top1(graph: Graph, outputs: np.ndarray, labels: np.ndarray) -> dict[str, Any
         The network does not end in one vector of scores, or one index, per frame.
     """
     is_index, _ = _scores(graph)
-    found = outputs if is_index else graph.tensor(graph.output).to_real(outputs).argmax(axis=-1)
-    correct = int((found.reshape(-1) == labels).sum())
-    return {"frames": len(labels), "correct": correct, "top1": correct / max(len(labels), 1)}
+    result: dict[str, Any] = {"frames": len(labels)}
+    scores = outputs if is_index else graph.tensor(graph.output).to_real(outputs)
+    count = scores.shape[-1]
+    scores = scores.reshape(len(labels), count)
+    if is_index or count > 1:
+        found = scores[:, 0] if is_index else scores.argmax(axis=1)
+        result["correct"] = int((found == labels).sum())
+        result["top1"] = result["correct"] / max(len(labels), 1)
+    if not is_index and count <= 2:
+        result["auc"] = _auc(scores[:, 1] - scores[:, 0] if count == 2 else scores[:, 0],
+                             labels == 1)
+    return result
+
+
+def _auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+    """Share of the pairs of a positive and another frame in which the positive one has the higher
+    score; equal scores count half."""
+    others = np.sort(scores[~positive])
+    found = scores[positive]
+    if not len(others) or not len(found):
+        return None
+    below = np.searchsorted(others, found, side="left")
+    not_above = np.searchsorted(others, found, side="right")
+    return float((below + not_above).sum() / (2 * len(others) * len(found)))
 
 
 def top1_line(accuracy: dict[str, Any]) -> str:
     """What :func:`top1` found, for a reader."""
-    return (f"top-1 accuracy {accuracy['top1']:.2%}, {accuracy['correct']} of "
-            f"{accuracy['frames']} frames")
+    parts = []
+    if "top1" in accuracy:
+        parts.append(f"top-1 accuracy {accuracy['top1']:.2%}, {accuracy['correct']} of "
+                     f"{accuracy['frames']} frames")
+    if "auc" in accuracy:
+        auc = accuracy["auc"]
+        parts.append("AUC needs frames of both classes" if auc is None else
+                     f"AUC {auc:.4f} over {accuracy['frames']} frames")
+    return ", ".join(parts)
 
 
 def _scores(graph: Graph) -> tuple[bool, int]:
-    """Whether the output is the index of a class, and the number of classes."""
+    """Whether the output is the index of a class, and the number of classes: two of one score."""
     name, shape = graph.output, graph.tensor(graph.output).shape
     while name != graph.input and isinstance(graph.node(name).op, Reshape):
         name, = graph.node(name).inputs
@@ -79,4 +110,4 @@ def _scores(graph: Graph) -> tuple[bool, int]:
         raise ModelError(f"{graph.output}: has shape {list(shape)}; accuracy needs one vector of "
                          "scores, or one index, per frame")
     classes = graph.tensor(graph.node(name).inputs[0]).shape[2] if is_index else shape[2]
-    return is_index, classes
+    return is_index, classes if is_index else max(classes, 2)

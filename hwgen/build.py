@@ -13,6 +13,7 @@ from typing import Any
 
 from .boards import Board
 from .constraints import write_constraints
+from .dataflow import describe, find_fifos
 from .design import BlockInfo, Design, StreamPort, Tap
 from .errors import BoardError, HwgenError, ModelError
 from .folding import (
@@ -146,11 +147,12 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
     return built
 
 
-def build(model: Model, target: Target, folder: Path, on_step: OnStep | None = None
-          ) -> dict[str, Any]:
+def build(model: Model, target: Target, folder: Path, on_step: OnStep | None = None, *,
+          command: str | None = None) -> dict[str, Any]:
     """Build a model into ``folder``, which appears whole or not at all; the report.
 
-    An existing ``folder`` is replaced if it is empty or an earlier build.
+    An existing ``folder`` is replaced if it is empty or an earlier build. The report keeps
+    ``command``, the command line.
     """
     check_folder(folder)
 
@@ -162,13 +164,13 @@ def build(model: Model, target: Target, folder: Path, on_step: OnStep | None = N
     built = plan_design(graph, target, on_step)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as draft:
-        report = write_build(model, built, target, Path(draft) / "build", on_step)
+        report = write_build(model, built, target, Path(draft) / "build", on_step, command)
         _replace(folder, Path(draft) / "build", Path(draft) / "before")
     return report
 
 
 def write_build(model: Model, built: Built, target: Target, folder: Path,
-                on_step: OnStep | None = None) -> dict[str, Any]:
+                on_step: OnStep | None = None, command: str | None = None) -> dict[str, Any]:
     """Write a design into a new ``folder``; the report."""
     folder.mkdir()
     start = perf_counter()
@@ -193,7 +195,8 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
         blocks=tuple(BlockInfo(n.name, n.name, type(n.block).__name__.removesuffix("Config"),
                                n.layer, n.block.cycles, n.block.estimate(family))
                      for n in hardware.nodes),
-        frame_interval_cycles=timing.interval, latency_cycles=timing.latency)
+        frame_interval_cycles=timing.interval, latency_cycles=timing.latency,
+        fifos=find_fifos(hardware))
     design.save(folder)
     model.save(folder / "model")
     folding: dict[str, dict[str, Any]] = {name: dict(option.folding) for name, option in
@@ -202,7 +205,8 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
     write_constraints(folder, design, target.board)
     report = new_report(design, target.board, folding=folding,
                         shapes={p.name: p.output.shape for p in built.plans},
-                        host=host_work(graph))
+                        host=host_work(graph), dataflow=describe(hardware, timing),
+                        command=command)
     write_report(folder, report)
     return report
 

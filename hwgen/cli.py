@@ -1,12 +1,11 @@
 """Command line of hwgen."""
 
 import os
+import shlex
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import click
@@ -25,6 +24,7 @@ from .cli_options import (
     input_type_option,
     json_option,
     labels_option,
+    long_running,
     model_argument,
     stall_options,
 )
@@ -38,7 +38,7 @@ from .model import Model, load_model
 from .passes import run_pipeline
 from .report import load_report, render, update_report
 from .resources import Resources
-from .simulate import simulate
+from .simulate import simulate, single_stream
 from .summary import layer_rows, layer_table
 from .synth import synthesize
 from .terminal import print_json, print_result, progress
@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
         What is wrong goes to standard error, one line each.
     """
     try:
-        status = cli.main(arguments, prog_name="hwgen", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        status = cli.main(given, prog_name="hwgen", standalone_mode=False,
+                          obj=shlex.join(["hwgen", *given]))
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except HwgenError as error:
@@ -167,9 +169,10 @@ def _show_layers(graph: Graph, as_json: bool) -> None:
 @click.option("--verify", "verify_frames", type=Count(1), metavar="N",
               help="Then verify N random frames.")
 @click.option("--synth", "with_synth", is_flag=True, help="Then synthesize.")
-@click.option("-v", "--verbose", is_flag=True, help="Say what takes which time.")
+@long_running
 @json_option
-def build_command(model: Path, input_type: str | None, board: str, folder: Path,
+@click.pass_obj
+def build_command(command: str, model: Path, input_type: str | None, board: str, folder: Path,
                   fps: float | None, max_fps: bool, fold: Path | None,
                   clock_mhz: float | None, budget: str | None, verify_frames: int | None,
                   with_synth: bool, verbose: bool, as_json: bool) -> None:
@@ -191,29 +194,18 @@ def build_command(model: Path, input_type: str | None, board: str, folder: Path,
             raise click.UsageError("--" + "; ".join(error.problems)) from None
     target = Target(chip, clock_mhz or chip.clock_mhz, allowed, fps, fold)
 
-    def on_step(name: str, seconds: float) -> None:
-        if verbose:
-            print(f"{seconds:7.2f} s  {name}", file=sys.stderr)
-
-    def timed(name: str, step: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-        begun = perf_counter()
-        result = step(*arguments)
-        on_step(name, perf_counter() - begun)
-        return result
-
-    with progress("building", quiet=verbose):
-        begun = perf_counter()
-        loaded = _load(model, input_type)
-        on_step("reading the model", perf_counter() - begun)
+    with progress("building", verbose) as talk:
+        with talk.step("reading the model"):
+            loaded = _load(model, input_type)
         try:
-            report = build(loaded, target, folder, on_step)
+            report = build(loaded, target, folder, talk.on_step, command=command)
         except OSError as error:
             raise HwgenError(f"{folder}: can't be written: {error.strerror}; "
                              "give another folder with -o") from None
     if verify_frames:
-        report = timed("verification", _verify, folder, verify_frames, 0.25, 0, None)
+        report = _verify(command, folder, verify_frames, 0.25, 0, None, verbose)
     if with_synth:
-        report = timed("synthesis", _synthesize, folder)
+        report = _synthesize(command, folder, verbose)
     _show_report(report, as_json)
     print(f"hwgen: the design is in {folder}", file=sys.stderr)
 
@@ -224,18 +216,23 @@ def build_command(model: Path, input_type: str | None, board: str, folder: Path,
 @array_options
 @labels_option
 @click.option("--layer", metavar="NAME", help="Give an inner tensor instead of the output.")
+@long_running
 def golden_command(model: Path, input_type: str | None, input_file: Path, output_file: Path,
-                   raw: bool, labels_file: Path | None, layer: str | None) -> None:
+                   raw: bool, labels_file: Path | None, layer: str | None,
+                   verbose: bool) -> None:
     """Run the golden model of MODEL."""
     if labels_file is not None and layer is not None:
         raise click.UsageError("--labels and --layer exclude each other")
     check_writable(output_file)
-    graph = _load(model, input_type).to_graph()
-    part = golden_part(graph, layer)
-    codes = load_input(graph, input_file, raw)
-    labels = None if labels_file is None else load_labels(part, labels_file, len(codes))
-    with progress("running the golden model"):
-        outputs = run_in_batches(part, codes)
+    with progress("running the golden model", verbose) as talk:
+        with talk.step("reading the model"):
+            graph = _load(model, input_type).to_graph()
+            part = golden_part(graph, layer)
+        with talk.step("reading the frames"):
+            codes = load_input(graph, input_file, raw)
+            labels = None if labels_file is None else load_labels(part, labels_file, len(codes))
+        with talk.step("golden model"):
+            outputs = run_in_batches(part, codes)
     save_array(output_file, model_output(part, outputs, raw))
     if labels is not None:
         print(top1_line(top1(part, outputs, labels)))
@@ -248,33 +245,39 @@ def golden_command(model: Path, input_type: str | None, input_file: Path, output
 @stall_options(0.0)
 @click.option("--wave", type=click.Path(path_type=Path), metavar="FILE.fst",
               help="Write the waves of all signals.")
+@long_running
 @json_option
-def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: bool,
+@click.pass_obj
+def simulate_command(command: str, folder: Path, input_file: Path, output_file: Path, raw: bool,
                      labels_file: Path | None, stall: float, seed: int, wave: Path | None,
-                     as_json: bool) -> None:
+                     verbose: bool, as_json: bool) -> None:
     """Run frames through the Verilog in DIR, in Verilator.
 
     Clocks per frame are those between the last two frames; latency is from the first input beat
-    of the first frame to its last output beat, both counted.
+    of the first frame to its last output beat, both counted. Without stalls and waves, five
+    frames then run one at a time.
     """
     check_writable(output_file)
     if wave is not None:
         check_writable(wave)
-    graph = _built_graph(folder)
-    x = _frames(graph, input_file, raw)
-    labels = None if labels_file is None else load_labels(graph, labels_file, len(x))
-    with progress("simulating") as on_progress:
-        result = simulate(folder, x, stall=stall, seed=seed, wave=wave, on_progress=on_progress)
+    with progress("simulating", verbose) as talk:
+        with talk.step("reading the model and the frames"):
+            graph = _built_graph(folder)
+            x = _frames(graph, input_file, raw)
+            labels = None if labels_file is None else load_labels(graph, labels_file, len(x))
+        result = simulate(folder, x, stall=stall, seed=seed, wave=wave, on_progress=talk.count,
+                          on_step=talk.on_step)
+        single = None
+        if stall == 0 and wave is None:
+            single = single_stream(folder, x, seed, on_step=talk.on_step)
     save_array(output_file, model_output(graph, result.outputs, raw))
-    values: dict[str, Any] = {
-        "frames": len(x), "stall": stall, "seed": seed,
-        "frame_interval_cycles": result.frame_interval_cycles,
-        "latency_cycles": result.latency_cycles, "total_cycles": result.total_cycles}
+    values = result.as_dict() | {"stall": stall, "seed": seed, "single_stream": single,
+                                 "command": command}
     if stall == 0:
         update_report(folder, "sim", values)
     if labels is not None:
         values["accuracy"] = top1(graph, result.outputs, labels)
-        update_report(folder, "accuracy", values["accuracy"])
+        update_report(folder, "accuracy", values["accuracy"] | {"command": command})
     if as_json:
         print_json(values)
         return
@@ -284,6 +287,9 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
     print(f"{len(x)} frames in {result.total_cycles:,} clocks")
     print(f"clocks per frame {clocks:,}{rate}" if clocks else "clocks per frame: needs two frames")
     print(f"latency {result.latency_cycles:,} clocks")
+    if single is not None:
+        print(f"one frame at a time: latency {single['median_cycles']:,} clocks, median of "
+              f"{single['frames']}")
     if labels is not None:
         print(top1_line(values["accuracy"]))
 
@@ -295,15 +301,17 @@ def simulate_command(folder: Path, input_file: Path, output_file: Path, raw: boo
 @click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="FILE.npy",
               help="Take the frames from this file instead of random ones (raw integers).")
 @stall_options(0.25)
+@long_running
 @json_option
-def verify_command(folder: Path, frames: int, input_file: Path | None, stall: float, seed: int,
-                   as_json: bool) -> None:
+@click.pass_obj
+def verify_command(command: str, folder: Path, frames: int, input_file: Path | None, stall: float,
+                   seed: int, verbose: bool, as_json: bool) -> None:
     """Compare the Verilog in DIR with the golden model, bit by bit.
 
     Runs at full speed and then with random stalls at both ends (not with --stall 0). On a
     difference: exit 1 and the first layer, pixel and channel that differ.
     """
-    report = _verify(folder, frames, stall, seed, input_file)
+    report = _verify(command, folder, frames, stall, seed, input_file, verbose)
     values = report["verify"]
     if as_json:
         print_json(values)
@@ -319,10 +327,12 @@ def verify_command(folder: Path, frames: int, input_file: Path | None, stall: fl
 
 @cli.command("synth")
 @folder_argument
+@long_running
 @json_option
-def synth_command(folder: Path, as_json: bool) -> None:
+@click.pass_obj
+def synth_command(command: str, folder: Path, verbose: bool, as_json: bool) -> None:
     """Synthesize the Verilog in DIR with Yosys for the board's family."""
-    report = _synthesize(folder)
+    report = _synthesize(command, folder, verbose)
     if as_json:
         print_json(report["synth"])
     else:
@@ -393,8 +403,8 @@ def _frames(graph: Graph, file: Path, raw: bool) -> np.ndarray:
     return x
 
 
-def _verify(folder: Path, frames: int, stall: float, seed: int,
-            input_file: Path | None) -> dict[str, Any]:
+def _verify(command: str, folder: Path, frames: int, stall: float, seed: int,
+            input_file: Path | None, verbose: bool) -> dict[str, Any]:
     graph = _built_graph(folder)
     if input_file is not None:
         x = _frames(graph, input_file, raw=True)
@@ -403,20 +413,22 @@ def _verify(folder: Path, frames: int, stall: float, seed: int,
         shape = (frames, *graph.input_tensor.shape)
         x = rng.choice([-1, 1], shape) if kind.bipolar else \
             rng.integers(kind.low, kind.high + 1, shape)
-    with progress("verifying") as on_progress:
-        result = verify(folder, graph, x, stall=stall, seed=seed, on_progress=on_progress)
+    with progress("verifying", verbose) as talk:
+        result = verify(folder, graph, x, stall=stall, seed=seed, on_progress=talk.count,
+                        on_step=talk.on_step)
     return update_report(folder, "verify", {
         "frames": result.frames, "tests": list(result.tests), "stall": stall, "seed": seed,
         "frame_interval_cycles": result.frame_interval_cycles,
         "predicted_interval_cycles": result.predicted_interval_cycles,
         "latency_cycles": result.latency_cycles,
-        "predicted_latency_cycles": result.predicted_latency_cycles})
+        "predicted_latency_cycles": result.predicted_latency_cycles, "command": command})
 
 
-def _synthesize(folder: Path) -> dict[str, Any]:
-    with progress("synthesizing") as on_progress:
-        result = synthesize(folder, on_progress=lambda done, total, _: on_progress(done, total))
-    return update_report(folder, "synth", result.as_dict())
+def _synthesize(command: str, folder: Path, verbose: bool) -> dict[str, Any]:
+    with progress("synthesizing", verbose) as talk:
+        result = synthesize(folder, on_step=talk.on_step,
+                            on_progress=lambda done, total, _: talk.count(done, total))
+    return update_report(folder, "synth", result.as_dict() | {"command": command})
 
 
 def _show_report(report: dict[str, Any], as_json: bool) -> None:

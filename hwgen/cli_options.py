@@ -1,15 +1,18 @@
 """Arguments and options that several commands share."""
 
+import cProfile
 from collections.abc import Callable
+from functools import wraps
 from math import isfinite
 from pathlib import Path
 
 import click
 
+from .files import check_writable
 from .input_type import parse_input_type
 
 __all__ = ["Count", "InputType", "Number", "array_options", "folder_argument", "input_type_option",
-           "json_option", "labels_option", "model_argument", "stall_options"]
+           "json_option", "labels_option", "long_running", "model_argument", "stall_options"]
 
 
 class Number(click.FloatRange):
@@ -74,6 +77,27 @@ def array_options(function: Callable) -> Callable:
                          help="Frames: [frames] + the model's own input shape.")):
         function = option(function)
     return function
+
+
+def long_running(function: Callable) -> Callable:
+    """``-v``, which the command gets as ``verbose``, and ``--profile``."""
+    @wraps(function)
+    def profiled(*arguments, profile_file: Path | None, **options):
+        if profile_file is None:
+            return function(*arguments, **options)
+        check_writable(profile_file)
+        profile = cProfile.Profile()
+        try:
+            return profile.runcall(function, *arguments, **options)
+        finally:
+            profile.dump_stats(profile_file)
+
+    for option in (
+            click.option("--profile", "profile_file", type=click.Path(path_type=Path),
+                         metavar="FILE", help="Write a profile, for `python -m pstats FILE`."),
+            click.option("-v", "--verbose", is_flag=True, help="Say what takes which time.")):
+        profiled = option(profiled)
+    return profiled
 
 
 def stall_options(default: float) -> Callable:

@@ -10,7 +10,7 @@ from .resources import Resources
 from .streams import TensorStream
 from .types import parse_type
 
-__all__ = ["BlockInfo", "Design", "StreamPort", "Tap"]
+__all__ = ["BlockInfo", "Design", "FifoInfo", "StreamPort", "Tap"]
 
 FILE_NAME = "design.json"
 FORMAT, VERSION = "hwgen-design", 1
@@ -73,6 +73,27 @@ class BlockInfo:
 
 
 @dataclass(frozen=True)
+class FifoInfo:
+    """A FIFO of the top, or at the end of one of its blocks.
+
+    Parameters
+    ----------
+    name
+        That of its instance, or of the block that it is the end of.
+    depth
+        Beats that it holds.
+    puts, gets
+        Signals within the top, as ``block.signal``; a beat enters, or leaves, in each clock in
+        which all of them are 1.
+    """
+
+    name: str
+    depth: int
+    puts: tuple[str, ...]
+    gets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Design:
     """A built design. The paths in it are relative to the build directory.
 
@@ -96,6 +117,8 @@ class Design:
         Predicted clocks between frames in steady state.
     latency_cycles
         Predicted clocks from a frame's first input beat to its last output beat, both counted.
+    fifos
+        FIFOs, in topological order.
     """
 
     model: str
@@ -111,6 +134,7 @@ class Design:
     blocks: tuple[BlockInfo, ...]
     frame_interval_cycles: int
     latency_cycles: int
+    fifos: tuple[FifoInfo, ...] = ()
 
     @classmethod
     def load(cls, folder: Path | str) -> "Design":
@@ -159,6 +183,8 @@ class Design:
                        for b in self.blocks],
             "frame_interval_cycles": self.frame_interval_cycles,
             "latency_cycles": self.latency_cycles,
+            "fifos": [{"name": f.name, "depth": f.depth, "puts": list(f.puts),
+                       "gets": list(f.gets)} for f in self.fifos],
         }
 
     @classmethod
@@ -177,7 +203,10 @@ class Design:
                                    int(b["cycles"]), Resources(**b["estimate"]))
                          for b in data["blocks"]),
             frame_interval_cycles=int(data["frame_interval_cycles"]),
-            latency_cycles=int(data["latency_cycles"]))
+            latency_cycles=int(data["latency_cycles"]),
+            # Designs of earlier versions do not tell.
+            fifos=tuple(FifoInfo(f["name"], int(f["depth"]), tuple(f["puts"]), tuple(f["gets"]))
+                        for f in data.get("fifos", ())))
 
     def files(self, folder: Path | str) -> tuple[Path, ...]:
         """Absolute paths of the Verilog sources; ToolError if a source or memory is missing."""

@@ -2,16 +2,18 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .errors import HwgenError, ModelError
 
-__all__ = ["check_writable", "data_folder", "load_array", "render_template", "save_array"]
+__all__ = ["check_writable", "data_folder", "load_array", "render_template", "save_array",
+           "write_text"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -59,18 +61,31 @@ def load_array(path: str | Path) -> np.ndarray:
                          f"numpy.save")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; an old file of that name stays whole until the new one is."""
+    with _replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of ``path`` when it is written."""
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        os.chmod(draft, 0o644)  # mkstemp lets only its owner read
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write an ``.npy`` file; an old file of that name stays whole until the new one is."""
     check_writable(path)
     try:
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.save(file, array)
-            os.chmod(draft, 0o644)  # mkstemp lets only its owner read
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
+        with _replacing(path) as file:
+            np.save(file, array)
     except OSError as error:
         raise HwgenError(f"{path}: can't be written: {error.strerror}") from None

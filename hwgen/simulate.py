@@ -9,22 +9,30 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from .design import Design, Tap
+from .design import Design, FifoInfo, Tap
 from .errors import HwgenError, ToolError
+from .figures import SINGLE_STREAM_FRAMES
 from .files import data_folder
 from .streams import TensorStream
 from .tools.verilator import find_verilator
 
-__all__ = ["SimResult", "SimulationError", "pack_beats", "simulate", "unpack_beats"]
+__all__ = ["SimResult", "SimulationError", "pack_beats", "simulate", "single_stream",
+           "unpack_beats"]
 
 Progress = Callable[[int, int], None]
 """Called now and then with (beats moved, beats in all) of both ends together."""
+
+OnStep = Callable[[str, float], None]
+"""Called with the name of a step that is done and the seconds it took."""
 
 CHUNK = 1 << 22  # values packed at a time, to bound memory
 
@@ -50,6 +58,11 @@ class SimResult:
         Clocks from the end of reset to the last output beat.
     taps
         With ``taps=True``: integers (frames, H, W, C) of each inner tensor.
+    frame_latencies
+        Clocks from first input beat to last output beat of every frame, counted as above.
+    fifo_peaks
+        By FIFO of the design: the most beats that it held, one that enters counted with those
+        there; empty with ``wave`` or ``taps``.
     """
 
     outputs: np.ndarray
@@ -57,6 +70,23 @@ class SimResult:
     latency_cycles: int
     total_cycles: int
     taps: dict[str, np.ndarray] = field(default_factory=dict)
+    frame_latencies: tuple[int, ...] = ()
+    fifo_peaks: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The section ``sim`` of report.json, but for what the command line says."""
+        return {"tool": f"Verilator {find_verilator().version}", "frames": len(self.outputs),
+                "frame_interval_cycles": self.frame_interval_cycles,
+                "latency_cycles": self.latency_cycles, "total_cycles": self.total_cycles,
+                "frame_latency": spread(self.frame_latencies), "fifo_peaks": self.fifo_peaks}
+
+
+def spread(cycles: Sequence[int]) -> dict[str, int | float]:
+    """``frames``, ``min_cycles``, ``median_cycles`` and ``max_cycles`` of latencies."""
+    middle = median(cycles)
+    return {"frames": len(cycles), "min_cycles": min(cycles),
+            "median_cycles": int(middle) if middle == int(middle) else middle,
+            "max_cycles": max(cycles)}
 
 
 @dataclass
@@ -68,11 +98,12 @@ class RawRun:
     total_cycles: int
     error: str | None
     taps: list[tuple[Tap, np.ndarray]]
+    fifo_peaks: dict[str, int]
 
 
 def simulate(folder: Path | str, x: np.ndarray, *, stall: float = 0.0, seed: int = 0,
-             wave: Path | str | None = None, taps: bool = False,
-             on_progress: Progress | None = None) -> SimResult:
+             wave: Path | str | None = None, taps: bool = False, single: bool = False,
+             on_progress: Progress | None = None, on_step: OnStep | None = None) -> SimResult:
     """Stream frames through a built design.
 
     Parameters
@@ -91,8 +122,13 @@ def simulate(folder: Path | str, x: np.ndarray, *, stall: float = 0.0, seed: int
         FST file to write every signal to. It has its own, slower simulator.
     taps
         Record the inner streams as well.
+    single
+        One frame at a time: the next is offered when the last output beat of the one before is
+        out.
     on_progress
         Called with (beats moved, beats in all).
+    on_step
+        Called with a name and seconds after compiling and after running.
 
     Raises
     ------
@@ -102,8 +138,8 @@ def simulate(folder: Path | str, x: np.ndarray, *, stall: float = 0.0, seed: int
         ``folder`` is no build directory, or a tool is missing or failed.
     """
     design = Design.load(folder)
-    run = run_raw(folder, design, x, stall=stall, seed=seed, wave=wave, taps=taps,
-                  on_progress=on_progress)
+    run = run_raw(folder, design, x, stall=stall, seed=seed, wave=wave, taps=taps, single=single,
+                  on_progress=on_progress, on_step=on_step)
     if run.error:
         raise SimulationError(f"{folder}: {run.error}")
     last_outputs = [out for _, out in run.frames]
@@ -112,18 +148,36 @@ def simulate(folder: Path | str, x: np.ndarray, *, stall: float = 0.0, seed: int
         frame_interval_cycles=last_outputs[-1] - last_outputs[-2] if len(x) > 1 else None,
         latency_cycles=run.frames[0][1] - run.frames[0][0] + 1,
         total_cycles=run.total_cycles,
-        taps={tap.tensor: values for tap, values in run.taps})
+        taps={tap.tensor: values for tap, values in run.taps},
+        frame_latencies=tuple(out - first + 1 for first, out in run.frames),
+        fifo_peaks=run.fifo_peaks)
+
+
+def single_stream(folder: Path | str, x: np.ndarray, seed: int = 0,
+                  on_step: OnStep | None = None) -> dict[str, int | float]:
+    """Latencies of :data:`~hwgen.figures.SINGLE_STREAM_FRAMES` frames, each sent when the result
+    of the one before is out: the first of ``x``, again and again if there are fewer."""
+    frames = np.resize(x, (SINGLE_STREAM_FRAMES, *x.shape[1:]))
+    return spread(simulate(folder, frames, seed=seed, single=True,
+                           on_step=on_step).frame_latencies)
 
 
 def run_raw(folder: Path | str, design: Design, x: np.ndarray, *, stall: float = 0.0,
             seed: int = 0, wave: Path | str | None = None, taps: bool = False,
-            on_progress: Progress | None = None) -> RawRun:
+            single: bool = False, on_progress: Progress | None = None,
+            on_step: OnStep | None = None) -> RawRun:
     """Like :func:`simulate`, but a run that ends early returns what there was until then."""
     x = check_frames(design, x)
     if not 0 <= stall < 1:
         raise HwgenError(f"stall is {stall}; choose a probability from 0 up to, but not, 1")
     root = Path(folder).resolve()
-    program = _compiled(root, design, wave=wave is not None, taps=taps)
+    # Signals of a wave file are those of the design alone.
+    fifos = () if wave is not None or taps else design.fifos
+    begun = perf_counter()
+    program = _compiled(root, design, wave=wave is not None, taps=taps, fifos=bool(fifos))
+    compiled = perf_counter()
+    if on_step is not None and not single:
+        on_step("compiled simulator", compiled - begun)
     tapped = design.taps if taps else ()
     source, sink = design.input.stream, design.output.stream
     longest, watchdog = stall_limits(design)
@@ -134,6 +188,7 @@ def run_raw(folder: Path | str, design: Design, x: np.ndarray, *, stall: float =
             "frames": len(x), "in-beats": source.beats, "out-beats": sink.beats,
             "in-bytes": beat_bytes(source), "out-bytes": beat_bytes(sink), "stall": stall,
             "seed": seed % 2**63, "longest-stall": longest, "watchdog": watchdog,
+            "single": int(single),
             "input": input_file, "output": output_file}
         if wave is not None:
             options["wave"] = Path(wave).resolve()
@@ -142,11 +197,15 @@ def run_raw(folder: Path | str, design: Design, x: np.ndarray, *, stall: float =
                         f"tap{n}-bytes": beat_bytes(tap.stream)}
         command = [str(program), *(str(word) for name, value in options.items()
                                    for word in (f"--{name}", value))]
-        frames, total, error = _execute(command, root / "rtl", Path(work, "stderr"),
-                                        len(x) * (source.beats + sink.beats), on_progress)
-        return RawRun(read_beats(output_file, sink), frames, total, error,
+        records = _execute(command, root / "rtl", Path(work, "stderr"),
+                           len(x) * (source.beats + sink.beats), on_progress)
+        if on_step is not None:
+            on_step("simulation, one frame at a time" if single else "simulation",
+                    perf_counter() - compiled)
+        return RawRun(read_beats(output_file, sink), records.frames, records.total, records.error,
                       [(tap, read_beats(Path(work, f"tap{n}.bin"), tap.stream))
-                       for n, tap in enumerate(tapped)])
+                       for n, tap in enumerate(tapped)],
+                      {fifo.name: peak for fifo, peak in zip(fifos, records.peaks)})
 
 
 def stall_limits(design: Design) -> tuple[int, int]:
@@ -173,11 +232,20 @@ def check_frames(design: Design, x: np.ndarray) -> np.ndarray:
     return x.astype(np.int64)
 
 
+@dataclass
+class _Records:
+    """What the simulator says: frames as (first input, last output), clocks, error, peaks."""
+
+    frames: list[tuple[int, int]] = field(default_factory=list)
+    total: int = 0
+    error: str | None = None
+    peaks: list[int] = field(default_factory=list)
+
+
 def _execute(command: list[str], cwd: Path, stderr: Path, beats: int,
-             on_progress: Progress | None) -> tuple[list[tuple[int, int]], int, str | None]:
-    """Run the simulator; its frames (first input, last output), clocks and error."""
-    frames: list[tuple[int, int]] = []
-    total, error = 0, None
+             on_progress: Progress | None) -> _Records:
+    """Run the simulator; its records."""
+    found = _Records()
     with open(stderr, "wb") as log, \
             subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=log,
                              text=True) as process:
@@ -188,16 +256,18 @@ def _execute(command: list[str], cwd: Path, stderr: Path, beats: int,
                 on_progress(sum(map(int, rest.split())), beats)
             elif kind == "frame":
                 _, first_input, last_output = map(int, rest.split())
-                frames.append((first_input, last_output))
+                found.frames.append((first_input, last_output))
+            elif kind == "fifo":
+                found.peaks.append(int(rest.split()[1]))
             elif kind == "done":
-                total = int(rest)
+                found.total = int(rest)
             elif kind == "error":
-                error = rest
-    if process.returncode and error is None:
+                found.error = rest
+    if process.returncode and found.error is None:
         lines = stderr.read_text(errors="replace").strip().splitlines()
         raise ToolError(f"the simulator failed with status {process.returncode}: "
                         + (lines[-1] if lines else "no message"))
-    return frames, total, error
+    return found
 
 
 # Beats and bytes. A beat is the little-endian bytes of its word, lane 0 in the lowest bits.
@@ -255,13 +325,13 @@ def read_beats(file: Path, stream: TensorStream) -> np.ndarray:
 
 # The compiled simulator.
 
-def _compiled(root: Path, design: Design, *, wave: bool, taps: bool) -> Path:
+def _compiled(root: Path, design: Design, *, wave: bool, taps: bool, fifos: bool) -> Path:
     """Path of the simulator's program, made unless DIR/sim has it already."""
     kind = "simulate" + "-wave" * wave + "-taps" * taps
     sources = design.files(root)
     harness, fst = data_folder("sim") / "harness.cpp", data_folder("sim") / "fst"
-    wrapper = tap_wrapper(design) if taps else None
-    top = "hwgen_taps" if taps else design.top
+    wrapper = watch_wrapper(design, taps=taps, fifos=fifos) if taps or fifos else None
+    top = "hwgen_watch" if wrapper else design.top
     verilator = find_verilator()
     bundled_fst = wave and (verilator.root / "include" / "fstcpp").is_dir()
     verilog = ["--cc", "--exe", "--prefix", f"V{top}", "--top-module", top, "--no-timing",
@@ -269,7 +339,8 @@ def _compiled(root: Path, design: Design, *, wave: bool, taps: bool) -> Path:
                "-Wno-style", "--output-split", "20000", "-CFLAGS", "-std=c++17",
                "-LDFLAGS", "-pthread", *(["--trace-fst"] if wave else [])]
     config = (f'#include "V{top}.h"\nusing Top = V{top};\n#define HWGEN_TAPS(T) '
-              + " ".join(f"T({n})" for n in range(len(design.taps) if taps else 0)) + "\n")
+              + " ".join(f"T({n})" for n in range(len(design.taps) if taps else 0))
+              + f"\n#define HWGEN_FIFOS {len(design.fifos) if fifos else 0}\n")
     # Of Verilator's library only the writer of waves takes much of the time.
     make = verilator.make_settings("-O2", "-O1" if wave else "-O0")
     if bundled_fst:
@@ -295,8 +366,8 @@ def _compiled(root: Path, design: Design, *, wave: bool, taps: bool) -> Path:
         (work / "harness_config.h").write_text(config)
         verilog_names = [source.name for source in sources]
         if wrapper:
-            (work / "hwgen_taps.v").write_text(wrapper)
-            verilog_names.append("hwgen_taps.v")
+            (work / "hwgen_watch.v").write_text(wrapper)
+            verilog_names.append("hwgen_watch.v")
         log = root / "sim" / f"{kind}.log"
         environment = verilator.environment()
         run_logged("Verilator",
@@ -334,17 +405,42 @@ def run_logged(name: str, command: list[str], cwd: Path, environment: dict[str, 
         raise ToolError(f"{name} failed: {reason}; see {log}")
 
 
-def tap_wrapper(design: Design) -> str:
-    """Verilog of a module around the top that brings its inner streams out."""
+def watch_wrapper(design: Design, *, taps: bool, fifos: bool) -> str:
+    """Verilog of a module around the top that brings its inner streams out, and counts what is in
+    its FIFOs."""
     source, sink = (8 * beat_bytes(port.stream) for port in (design.input, design.output))
     ports = ["input clk", "input rst", f"input [{source - 1}:0] s_axis_tdata",
              "input s_axis_tvalid", "output s_axis_tready", "input s_axis_tlast",
              f"output [{sink - 1}:0] m_axis_tdata", "output m_axis_tvalid",
              "input m_axis_tready", "output m_axis_tlast"]
     body = [f"  {design.top} dut(.*);"]
-    for n, tap in enumerate(design.taps):
+    for n, tap in enumerate(design.taps if taps else ()):
         ports += [f"output [{tap.stream.data_width - 1}:0] tap{n}_tdata", f"output tap{n}_transfer"]
         signal = f"dut.{tap.signal}"
         body += [f"  assign tap{n}_tdata = {signal}_tdata;",
                  f"  assign tap{n}_transfer = {signal}_tvalid & {signal}_tready;"]
-    return "\n".join([f"module hwgen_taps({', '.join(ports)});", *body, "endmodule", ""])
+    if fifos:
+        ports.append(f"output [{32 * len(design.fifos) - 1}:0] fifo_peaks")
+        for n, fifo in enumerate(design.fifos):
+            body += _level_counter(n, fifo)
+    return "\n".join([f"module hwgen_watch({', '.join(ports)});", *body, "endmodule", ""])
+
+
+def _level_counter(n: int, fifo: FifoInfo) -> list[str]:
+    """Lines that count FIFO number ``n``.
+
+    A beat that enters needs its place in the same clock; one that leaves frees its own behind it.
+    """
+    put, get = (" & ".join(f"dut.{signal}" for signal in signals)
+                for signals in (fifo.puts, fifo.gets))
+    return [f"  reg [31:0] level_{n}, peak_{n};",
+            f"  wire put_{n} = {put};",
+            f"  wire get_{n} = {get};",
+            f"  wire [31:0] held_{n} = level_{n} + 32'(put_{n});",
+            "  always @(posedge clk)",
+            f"    if (rst) begin level_{n} <= 0; peak_{n} <= 0; end",
+            f"    else if (put_{n} | get_{n}) begin",
+            f"      level_{n} <= held_{n} - 32'(get_{n});",
+            f"      if (held_{n} > peak_{n}) peak_{n} <= held_{n};",
+            "    end",
+            f"  assign fifo_peaks[{32 * n + 31}:{32 * n}] = peak_{n};"]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from . import cell_delays, netlist, timing
@@ -118,7 +119,8 @@ class _Found:
 
 
 def synthesize(folder: Path | str, *, jobs: int = 2,
-               on_progress: Callable[[int, int, str], None] | None = None) -> SynthResult:
+               on_progress: Callable[[int, int, str], None] | None = None,
+               on_step: Callable[[str, float], None] | None = None) -> SynthResult:
     """Synthesise the design in a build directory for its board's family.
 
     Logs are in ``synth/`` of it; of modules that differ only in name, one is run.
@@ -131,6 +133,8 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
         How many runs of Yosys at a time.
     on_progress
         Called after each module with the number done, the number in all and the module's name.
+    on_step
+        Called with a name and seconds after each run of Yosys.
 
     Raises
     ------
@@ -150,7 +154,7 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
     batches = _batches([job for key, job in runs.items() if key not in results], jobs)
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = {pool.submit(_run, batch, design.family, folder / "synth"): batch
+        futures = {pool.submit(_timed, batch, design.family, folder / "synth"): batch
                    for batch in batches}
         try:
             if on_progress:
@@ -158,7 +162,7 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
             for future in as_completed(futures):
                 batch = futures[future]
                 try:
-                    found = future.result()
+                    found, seconds = future.result()
                 except ToolError as error:
                     problems += error.problems
                     continue
@@ -167,6 +171,9 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
                     draft = cache / f"{job.key}.tmp"
                     draft.write_text(json.dumps(result.as_dict()), encoding="utf-8")
                     draft.replace(cache / f"{job.key}.json")
+                if on_step:
+                    more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
+                    on_step(f"Yosys: {batch[0].module}{more}", seconds)
                 if on_progress:
                     on_progress(len(results), len(runs), batch[-1].module)
         finally:
@@ -274,6 +281,12 @@ def _batches(work: list[_Job], count: int) -> list[list[_Job]]:
         shares[least].append(job)
         sizes[least] += job.file.stat().st_size
     return [share for share in shares if share] + tops
+
+
+def _timed(batch: list[_Job], family: str, logs: Path) -> tuple[list[_Found], float]:
+    """Results of a batch, and the seconds it took."""
+    begun = perf_counter()
+    return _run(batch, family, logs), perf_counter() - begun
 
 
 def _run(batch: list[_Job], family: str, logs: Path) -> list[_Found]:

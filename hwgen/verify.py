@@ -23,6 +23,7 @@ from .errors import HwgenError, MismatchError, ToolError
 from .files import data_folder
 from .graph import Graph
 from .simulate import (
+    OnStep,
     Progress,
     SimulationError,
     beat_bytes,
@@ -72,7 +73,7 @@ class VerifyResult:
 
 
 def verify(folder: Path | str, graph: Graph, x: np.ndarray, *, stall: float = 0.25, seed: int = 0,
-           on_progress: Progress | None = None) -> VerifyResult:
+           on_progress: Progress | None = None, on_step: OnStep | None = None) -> VerifyResult:
     """Compare a built design with the golden model, bit by bit.
 
     Parameters
@@ -89,6 +90,8 @@ def verify(folder: Path | str, graph: Graph, x: np.ndarray, *, stall: float = 0.
         Seed of the stalls.
     on_progress
         Called with (beats moved, beats in all).
+    on_step
+        Called with a name and seconds after the golden model and the test bench.
 
     Raises
     ------
@@ -104,8 +107,14 @@ def verify(folder: Path | str, graph: Graph, x: np.ndarray, *, stall: float = 0.
     x = check_frames(design, x)
     if not 0 <= stall < 1:
         raise HwgenError(f"stall is {stall}; choose a probability from 0 up to, but not, 1")
+    begun = time.perf_counter()
     expected = graph.run(x)
+    golden = time.perf_counter()
+    if on_step is not None:
+        on_step("golden model", golden - begun)
     results = _run_bench(Path(folder).resolve(), design, x, expected, stall, seed, on_progress)
+    if on_step is not None:
+        on_step("test bench, compiled and run", time.perf_counter() - golden)
     for result in results.values():
         if result["mismatch"]:
             beat, word = result["mismatch"]

@@ -6,6 +6,7 @@
 //   #include "Vhwgen_top.h"
 //   using Top = Vhwgen_top;
 //   #define HWGEN_TAPS(T) T(0) T(1)     // top has outputs tap<n>_tdata and tap<n>_transfer
+//   #define HWGEN_FIFOS 3               // top has an output fifo_peaks, 32 bits a FIFO
 //
 // Files of beats hold each beat as its little-endian bytes. Time is counted in clocks; clock 0 is
 // the first one after reset. stdout carries one record per line:
@@ -14,7 +15,10 @@
 //   first_input CLOCK                   transfer of the first input beat of all
 //   frame N IN OUT                      clocks of frame N's first input and last output beat
 //   error TEXT                          the design deadlocked or broke the stream contract
+//   fifo N PEAK                         most beats that FIFO N held
 //   done CLOCKS
+//
+// With --single 1 a frame's first beat waits for the last output beat of the frame before it.
 
 #include <verilated.h>
 
@@ -155,6 +159,7 @@ class Bench {
           in_beats_(options.number("--in-beats")),
           out_beats_(options.number("--out-beats")),
           watchdog_(options.number("--watchdog")),
+          single_(options.number("--single")),
           word_in_(options.number("--in-bytes")),
           word_out_(options.number("--out-bytes")),
           input_(options.text("--input"), "rb"),
@@ -195,6 +200,7 @@ class Bench {
             if ((clock_ & 0xffff) == 0xffff) report_progress();
         }
         report_progress();
+        report_fifos();
         std::printf("done %llu\n", ull(last_output_ + 1));
         return true;
     }
@@ -237,7 +243,8 @@ class Bench {
         const bool held = top_.s_axis_tvalid && !taken_;
         const bool stalled = source_stalls_.stalled();
         if (!held) {
-            top_.s_axis_tvalid = in_ < all_in && !stalled;
+            const bool waits = single_ && in_ % in_beats_ == 0 && out_ < in_ / in_beats_ * out_beats_;
+            top_.s_axis_tvalid = in_ < all_in && !stalled && !waits;
             if (top_.s_axis_tvalid) {
                 if (!input_.read(word_in_)) fail("input file is too short");
                 set_port(top_.s_axis_tdata, word_in_);
@@ -317,6 +324,14 @@ class Bench {
         std::fflush(stdout);
     }
 
+    void report_fifos() {
+#if HWGEN_FIFOS
+        uint32_t peaks[HWGEN_FIFOS];
+        std::memcpy(peaks, &top_.fifo_peaks, sizeof peaks);
+        for (int n = 0; n < HWGEN_FIFOS; ++n) std::printf("fifo %d %u\n", n, peaks[n]);
+#endif
+    }
+
     VerilatedContext& context_;
     Top top_;
 #if VM_TRACE_FST
@@ -324,6 +339,7 @@ class Bench {
     uint64_t time_ = 0;
 #endif
     const uint64_t frames_, in_beats_, out_beats_, watchdog_;
+    const bool single_;
     std::vector<uint8_t> word_in_, word_out_;
     File input_, output_;
     Stalls source_stalls_, sink_stalls_;

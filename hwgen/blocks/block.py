@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import inf
+from typing import ClassVar
 
 import numpy as np
 from amaranth.lib import wiring
@@ -116,6 +117,8 @@ class BufferedBlock(Block):
     """Base of blocks that end in a FIFO of ``fifo_depth`` beats; with 0 they are open."""
 
     fifo_depth: int
+    fifo_path: ClassVar[str] = "pipeline.fifo"
+    """Where the FIFO is in the block's hardware: names of submodules."""
 
     @property
     def is_open(self) -> bool:

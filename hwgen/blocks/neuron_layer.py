@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
@@ -139,6 +140,7 @@ class NeuronLayerConfig(BufferedBlock):
     multiplier: str = "lut"
     dsp_lanes: int = 0
     fifo_depth: int = 16
+    fifo_path: ClassVar[str] = "fifo"
     sums: WeightSums | None = field(default=None, repr=False)
 
     def __post_init__(self):

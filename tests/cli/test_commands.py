@@ -190,7 +190,7 @@ def test_verify_names_the_layer_that_differs(hwgen, built, tmp_path):
 def test_synth_adds_measured_resources(hwgen, built, tmp_path, monkeypatch):
     folder = shutil.copytree(built, tmp_path / "d")
     used = Resources(lut=123, ff=45)
-    monkeypatch.setattr(cli, "synthesize", lambda folder, on_progress: SynthResult(
+    monkeypatch.setattr(cli, "synthesize", lambda folder, **_: SynthResult(
         "Yosys", used, Resources(), {}, {"conv1": used}))
     assert json.loads(hwgen("synth", folder, "--json").out)["total"]["lut"] == 123
     assert json.loads((folder / "report.json").read_text())["synth"]["total"]["ff"] == 45

@@ -184,7 +184,7 @@ def test_a_folder_that_can_not_be_written_is_one_line(hwgen, model, tmp_path, mo
 
 
 def test_a_disk_that_fills_up_is_one_line(hwgen, model, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cli, "build", full)
