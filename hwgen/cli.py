@@ -343,8 +343,14 @@ def synth_command(command: str, folder: Path, verbose: bool, as_json: bool) -> N
 @folder_argument
 @json_option
 def report_command(folder: Path, as_json: bool) -> None:
-    """Print the report of the design in DIR."""
-    _show_report(load_report(folder), as_json)
+    """Print the report of the design in DIR, and write it as a page, DIR/report.html."""
+    report = load_report(folder)
+    _show_report(report, as_json)
+    with progress("drawing"):
+        from .page import write_page  # Bokeh takes long to load
+
+        page = write_page(folder, report)
+    print(f"hwgen: the page is {page}", file=sys.stderr)
 
 
 @cli.command("boards")

@@ -15,7 +15,7 @@ RULE = (f"As MLPerf Tiny's single stream: one inference at a time, the next begi
         f"before it is out; latency is the median of {SINGLE_STREAM_FRAMES} inferences, from the "
         "first input beat to the last output beat, both counted. Here of the Verilog simulated at "
         "the design's clock; transfers to and from a host are not in it. Throughput is the "
-        "steady state of frames one behind the other. Energy is the estimate of `hwgen power` "
+        "steady state of frames one behind the other. Energy is the estimate of hwgen power "
         "for a frame at that throughput.")
 
 _KEYS = ("lut", "lutram", "ff", "bram36", "dsp")
