@@ -142,15 +142,17 @@ def activity(taken: np.ndarray, cycles: int, begin: int, end: int) -> list[float
     """Busy share of each of :data:`PARTS` equal parts of the clocks from ``begin`` to ``end``.
 
     A block that takes ``cycles`` clocks for a frame works on each of its input beats for an equal
-    part of them, from the clock in which it takes it.
+    part of them, one behind the other, from the clock in which it takes it or later.
     """
     edges = np.linspace(begin, end, PARTS + 1)
     clocks = cycles / len(taken)  # for a beat
-    sums = np.concatenate([[0], np.cumsum(taken, dtype=np.float64)])
+    steps = np.arange(len(taken)) * clocks
+    starts = np.maximum.accumulate(taken - steps) + steps
+    sums = np.concatenate([[0], np.cumsum(starts)])
 
     def since(times: np.ndarray) -> np.ndarray:
         """Clocks since each beat at or before each time, added up."""
-        count = np.searchsorted(taken, times, side="right")
+        count = np.searchsorted(starts, times, side="right")
         return count * times - sums[count]
 
     done = since(edges) - since(edges - clocks)

@@ -92,3 +92,31 @@ def test_labels_that_can_not_be_right_are_refused(labels, text, index, tmp_path)
 def test_a_missing_file_of_labels_is_named(tmp_path):
     file = tmp_path / "labels.npy"
     assert refused(scores().build(), file, 2) == f"{file}: no such file"
+
+
+def test_two_scores_give_auc_and_top1():
+    found = top1(scores(2).build(), codes([3, 0], [0, 1], [0, 3], [1, 2]), np.array([0, 0, 1, 1]))
+    assert found == {"frames": 4, "correct": 3, "top1": 0.75, "auc": 3.5 / 4}
+
+
+def test_one_score_gives_auc_alone():
+    graph = scores(1).build()
+    assert top1(graph, codes([3], [1], [2]), np.array([1, 0, 0])) == {"frames": 3, "auc": 1.0}
+    assert top1(graph, codes([1], [1]), np.array([1, 0]))["auc"] == 0.5
+
+
+def test_auc_needs_frames_of_both_classes():
+    assert top1(scores(1).build(), codes([3], [1]), np.array([1, 1]))["auc"] is None
+    assert top1_line({"frames": 2, "auc": None}) == "AUC needs frames of both classes"
+
+
+def test_more_scores_or_an_index_have_no_auc():
+    assert "auc" not in top1(scores().build(), OUTPUTS, np.array([2, 0, 1, 0]))
+    graph = scores(2).add("best", ArgMax()).build()
+    assert "auc" not in top1(graph, codes([1], [0]), np.array([1, 0]))
+
+
+def test_auc_is_a_line_to_read():
+    assert top1_line({"frames": 4, "auc": 0.875}) == "AUC 0.8750 over 4 frames"
+    assert top1_line({"frames": 4, "correct": 3, "top1": 0.75, "auc": 0.875}) == \
+        "top-1 accuracy 75.00%, 3 of 4 frames, AUC 0.8750 over 4 frames"

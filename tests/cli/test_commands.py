@@ -1,6 +1,7 @@
 """What each command does, with the Verilog simulated and synthesized for real."""
 
 import json
+import pstats
 import shutil
 import tomllib
 from pathlib import Path
@@ -116,7 +117,8 @@ def test_clock_sets_the_rate(hwgen, model, tmp_path):
 
 def test_report_names_layers_and_resources(hwgen, built):
     done = hwgen("report", built)
-    assert (done.status, done.err) == (0, "")
+    assert done.status == 0
+    assert done.errors == [f"hwgen: the page is {built / 'report.html'}"]
     assert done.out.startswith("tiny on zybo-z7010 at 150 MHz\n")
     assert "\nResources of xc7z010clg400-1\n" in done.out
 
@@ -153,6 +155,37 @@ def test_simulation_equals_the_golden_model_and_enters_the_report(hwgen, model, 
     assert report["sim"]["frame_interval_cycles"] == report["frame_interval_cycles"]
     assert done.out.startswith(f"5 frames in {report['sim']['total_cycles']:,} clocks\n")
     assert f"clocks per frame {report['frame_interval_cycles']:,}, " in done.out
+
+
+def test_simulation_tells_of_fifos_single_frames_and_its_command(hwgen, built, frames, tmp_path):
+    assert hwgen("simulate", built, "--raw", "--input", frames, "--output",
+                 tmp_path / "a b.npy").status == 0
+    report = json.loads((built / "report.json").read_text())
+    assert report["sim"]["fifo_peaks"].keys() == {fifo["name"] for fifo in report["fifos"]}
+    assert report["sim"]["frame_latency"]["frames"] == 5
+    assert report["sim"]["single_stream"]["frames"] == 5
+    assert report["sim"]["tool"].startswith("Verilator ")
+    assert report["sim"]["command"] == (f"hwgen simulate {built} --raw --input {frames} --output "
+                                        f"'{tmp_path / 'a b.npy'}'")
+    assert report["command"].startswith("hwgen build ")
+    single = report["sim"]["single_stream"]["median_cycles"]
+    assert report["figures"]["benchmark"]["latency_ms"] == pytest.approx(single / 150e6 * 1e3)
+
+
+def test_verbose_says_each_step(hwgen, model, built, frames, tmp_path):
+    files = ["--raw", "--input", frames, "--output", tmp_path / "y.npy", "-v"]
+    steps = [line.split(" s  ")[1] for line in hwgen("simulate", built, *files).errors]
+    assert steps == ["reading the model and the frames", "compiled simulator", "simulation",
+                     "simulation, one frame at a time"]
+    steps = [line.split(" s  ")[1] for line in hwgen("golden", model, *files).errors]
+    assert steps == ["reading the model", "reading the frames", "golden model"]
+
+
+def test_profile_of_a_command_can_be_read(hwgen, model, frames, tmp_path):
+    assert hwgen("golden", model, "--raw", "--input", frames, "--output", tmp_path / "y.npy",
+                 "--profile", tmp_path / "golden.prof").status == 0
+    names = {name for _, _, name in pstats.Stats(str(tmp_path / "golden.prof")).stats}
+    assert "run_in_batches" in names
 
 
 def test_simulation_as_json(hwgen, built, frames, tmp_path):
