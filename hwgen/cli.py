@@ -277,7 +277,7 @@ def simulate_command(command: str, folder: Path, input_file: Path, output_file: 
         update_report(folder, "sim", values)
     if labels is not None:
         values["accuracy"] = top1(graph, result.outputs, labels)
-        update_report(folder, "accuracy", values["accuracy"] | {"command": command})
+        update_report(folder, "accuracy", values["accuracy"])
     if as_json:
         print_json(values)
         return

@@ -239,6 +239,7 @@ def test_a_page_of_the_same_report_is_the_same(full):
 @pytest.mark.parametrize("value, form, text", [
     (None, "count", "-"), (1234, "count", "1,234"), (49.5, "count", "49.5"),
     (0.0987, "percent", "9.9%"), (-0.05, "difference", "-5.0%"), (1.75e-6, "microjoule", "1.75"),
+    (0.0123456, "microjoule", "12,346"), (0, "microjoule", "0"), (1.8e-4, "microjoule", "180"),
     (0.1223, "milliwatt", "122.3"), (0.01944, "fixed4", "0.0194")])
 def test_a_value_has_one_text(value, form, text):
     assert shown(value, form) == text

@@ -24,8 +24,7 @@ __all__ = ["BLUE", "Chart", "GREEN", "INK", "LINE", "ORANGE", "RED", "SKY", "bla
            "estimate_chart", "fifo_chart", "layer_chart", "pipeline_chart", "power_chart", "short"]
 
 INK, LINE = "#010203", "#040506"
-BLUE, ORANGE, GREEN, RED, SKY, PINK = \
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+BLUE, ORANGE, GREEN, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"
 RESOURCES = {"lut": ("LUT", BLUE), "ff": ("FF", SKY), "bram36": ("BRAM36", ORANGE),
              "dsp": ("DSP", GREEN)}
 MOST_NAME = 20  # characters of a name beside an axis

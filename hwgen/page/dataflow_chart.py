@@ -36,7 +36,7 @@ def dataflow_chart(report: Mapping[str, Any]) -> Chart:
 
 
 def _group(node: Mapping[str, Any]) -> str:
-    """Key of the box that a block is in: layers can't begin with this letter's prefix."""
+    """Key of the box that a block is in; the design's two ends have their own."""
     return f"end:{node['name']}" if node["layer"] is None else f"layer:{node['layer']}"
 
 

@@ -5,6 +5,7 @@ so that a test can look every number of the page up in the report.
 """
 
 from collections.abc import Mapping, Sequence
+from math import floor, log10
 from typing import Any
 
 from markupsafe import Markup
@@ -16,16 +17,22 @@ def _count(value: float) -> str:
     return f"{value:,.1f}".removesuffix(".0")
 
 
+def _significant(value: float, digits: int = 3) -> str:
+    """So many digits of a value at least, and all in front of the point."""
+    places = digits - 1 - floor(log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, places)}f}"
+
+
 FORMATS = {
     "count": _count,
     "fixed1": lambda value: f"{value:,.1f}",
     "fixed2": lambda value: f"{value:,.2f}",
     "fixed4": lambda value: f"{value:,.4f}",
-    "plain": lambda value: f"{value:.4g}",
+    "plain": _significant,
     "percent": lambda value: f"{value:.1%}",
     "percent2": lambda value: f"{value:.2%}",
     "difference": lambda value: f"{value:+.1%}",
-    "microjoule": lambda value: f"{value * 1e6:,.3g}",
+    "microjoule": lambda value: _significant(value * 1e6),
     "milliwatt": lambda value: f"{value * 1e3:,.1f}",
 }
 """How a number is shown, by name; ``milliwatt`` is of watts, ``microjoule`` of joules."""

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..figures import with_figures
-from ..files import write_text
+from ..files import check_writable, write_text
 from ..host import host_lines
 from . import charts
 from .charts import Chart
@@ -31,6 +31,7 @@ RESOURCES = {"lut": "LUT", "lutram": "of which LUTRAM", "ff": "FF", "bram36": "B
 def write_page(folder: Path | str, report: Mapping[str, Any]) -> Path:
     """Write ``report.html`` into a build directory, whole or not at all; its path."""
     path = Path(folder) / FILE_NAME
+    check_writable(path)
     write_text(path, make_page(report, str(folder)))
     return path
 
@@ -86,5 +87,5 @@ def _commands(report: Mapping[str, Any]) -> list[str]:
     """The command lines behind the report, each once."""
     found = [report.get("command")] + [
         (report.get(section) or {}).get("command")
-        for section in ("verify", "sim", "accuracy", "synth", "pnr", "power")]
+        for section in ("verify", "sim", "synth", "pnr", "power")]
     return [command for command in dict.fromkeys(found) if command]
