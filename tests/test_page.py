@@ -256,3 +256,10 @@ def test_chromium_opens_it_without_a_complaint(full, tmp_path, width, height, da
     assert seen.overflow == 0
     assert seen.charts
     assert all(seen.charts.values()), seen.charts
+
+
+def test_peaks_that_were_not_counted_are_asked_for(full):
+    waves = full | {"sim": full["sim"] | {"fifo_peaks": {}, "single_stream": None}}
+    text = Page(make_page(with_figures(waves), "d")).text
+    assert "Peaks: not run: hwgen simulate d" in text
+    assert "Latency and throughput: not run: hwgen simulate d" in text
