@@ -13,7 +13,7 @@ from typing import TypeVar
 from amaranth.back import rtlil
 
 from .blocks.block import Block
-from .blocks.primitives import Export
+from .blocks.export import Export
 from .files import render_template
 from .hardware import HwGraph
 from .tools import yosys

@@ -10,8 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from .counters import Orbit, turns
+from .export import Export
 
-__all__ = ["DelayLine", "Export", "ROM", "Rom", "StreamFifo", "addresses", "delay",
+__all__ = ["DelayLine", "ROM", "Rom", "StreamFifo", "addresses", "delay",
            "delay_resources", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
            "rom_tiling"]
 
@@ -21,33 +22,6 @@ ROM = "hwgen_rom"
 SRL_LENGTH = 33  # a shift register of up to 32 bits and its output flip-flop
 REGISTER_LENGTH = 2
 SHORTEST_SRL = 3  # that synthesis makes of registers
-
-
-class Export:
-    """Platform that collects what a block needs beside it while it is turned into Verilog:
-    ``memories``, contents by file name; ``uses``, files of modules that it instantiates; and
-    ``modules``, the Verilog of those of its own that are written as text, by name.
-
-    Parameters
-    ----------
-    module
-        Name of the Verilog module; names of memory files start with it.
-    """
-
-    def __init__(self, module: str):
-        self.module = module
-        self.memories: dict[str, list[str]] = {}
-        self.uses: set[str] = set()
-        self.modules: dict[str, str] = {}
-
-    def add_module(self, text: str) -> str:
-        """Name of a module of this text, where it stands as %NAME%; equal ones are one."""
-        for name, other in self.modules.items():
-            if other == text.replace("%NAME%", name):
-                return name
-        name = f"{self.module}__compressor" + (f"_{len(self.modules)}" if self.modules else "")
-        self.modules[name] = text.replace("%NAME%", name)
-        return name
 
 
 def memory_style(width: int, depth: int) -> str:
