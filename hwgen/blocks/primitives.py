@@ -269,9 +269,19 @@ def _tiled_bram36(width: int, depth: int, tiling: tuple[int, int, int, int]) -> 
     """The last column and the last row may be smaller than the others."""
     columns, rows, w, d = tiling
     last_width, last_depth = width - (columns - 1) * w, depth - (rows - 1) * d
-    whole, below = ram_bram36(w, d), ram_bram36(w, last_depth)
-    beside, corner = ram_bram36(last_width, d), ram_bram36(last_width, last_depth)
-    return (columns - 1) * ((rows - 1) * whole + below) + (rows - 1) * beside + corner
+    whole = (columns - 1) * ram_bram36(w, d) + ram_bram36(last_width, d)
+    below = (columns - 1) * ram_bram36(w, last_depth) + ram_bram36(last_width, last_depth)
+    if _last_row_is_one(width, depth, tiling):
+        below = ram_bram36(width, last_depth)
+    return (rows - 1) * whole + below
+
+
+def _last_row_is_one(width: int, depth: int, tiling: tuple[int, int, int, int]) -> bool:
+    """Whether the last of several rows is one tile, which is shallower and so may be wider."""
+    columns, rows, w, d = tiling
+    last_width, last_depth = width - (columns - 1) * w, depth - (rows - 1) * d
+    return rows > 1 and ram_bram36(width, last_depth) < \
+        (columns - 1) * ram_bram36(w, last_depth) + ram_bram36(last_width, last_depth)
 
 
 class Rom(wiring.Component):
@@ -338,14 +348,15 @@ class Rom(wiring.Component):
             m.d.comb += [read.addr.eq(self.addr), read.en.eq(1), self.data.eq(read.data)]
             return m
 
-        columns, rows, tile_width, tile_depth = rom_tiling(self.width, self.depth)
+        columns, rows, tile_width, tile_depth = tiling = rom_tiling(self.width, self.depth)
         outputs = []
         for row in range(rows):
             part = words[row * tile_depth:(row + 1) * tile_depth]
             row_data = []
-            for column in range(columns):
+            whole = row == rows - 1 and _last_row_is_one(self.width, self.depth, tiling)
+            for column in range(1 if whole else columns):
                 low = column * tile_width
-                width = min(tile_width, self.width - low)
+                width = self.width if whole else min(tile_width, self.width - low)
                 content = [w >> low & ((1 << width) - 1) for w in part]
                 row_data.append(self._tile(m, platform, content, width, f"{row}_{column}"))
             outputs.append(Cat(*row_data))
