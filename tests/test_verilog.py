@@ -184,6 +184,12 @@ def test_memory_attributes_survive(everything):
     assert re.search(r'\(\* rom_style = "logic" \*\)\n  reg \[\d+:0\] \w+ \[\d+:0\];', texts)
 
 
+def test_weights_in_luts_are_not_mapped_with_the_logic_around_them(tmp_path):
+    model = load_model(data_folder("examples") / "digits" / "model.json")
+    folder = build_folded(model, {"fc": LOGIC | {"pe": 1, "simd": 1}}, tmp_path)
+    assert '(* keep_hierarchy = "yes" *)\nmodule fc__weights__rom (' in verilog(folder)["fc.v"]
+
+
 # Rewriting, one rule each.
 
 def body(*lines, ports="  input [3:0] a;\n  wire [3:0] a;\n  input b;\n  wire b;\n  input c;\n"

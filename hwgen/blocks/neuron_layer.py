@@ -456,7 +456,7 @@ class NeuronLayer(wiring.Component):
             m.submodules[name] = made = products.create(cfg._dot_clocks)
             m.d.comb += [
                 made.a.eq(activations.word_select(g, len(made.a))), made.en.eq(enabled),
-                made.w.eq(weights.weights.word_select(g, len(made.w))), made.first.eq(begins),
+                made.w.eq(weights.word.word_select(g, len(made.w))), made.first.eq(begins),
                 made.phase.eq(weights.address)]
             sums += [made.o.word_select(p, products.width) << cfg._a[0] - 1
                      for p in range(cfg.pe)]

@@ -137,7 +137,7 @@ class WeightReader(wiring.Component):
         The counters move on.
     address : Out
         Place of the word.
-    weights : Out
+    word : Out
         The word of the counters as they were ``latency`` clocks ago, weight by weight; empty
         with the style ``phases``.
     """
@@ -148,7 +148,7 @@ class WeightReader(wiring.Component):
         super().__init__({
             "turn": In(range(config.hold)), "step": In(range(config.steps)),
             "around": In(range(config.rounds)), "en": In(1),
-            "address": Out(range(config.depth)), "weights": Out(weights)})
+            "address": Out(range(config.depth)), "word": Out(weights)})
 
     def elaborate(self, platform):
         m = Module()
@@ -162,7 +162,7 @@ class WeightReader(wiring.Component):
         m.d.comb += rom.addr.eq(self.address)
         if cfg.style == "packed":
             m.submodules.unpacker = unpacked = Compressor(unpacker(cfg.weights), rom.width, 0)
-            m.d.comb += [unpacked.shared.eq(rom.data), self.weights.eq(unpacked.o)]
+            m.d.comb += [unpacked.shared.eq(rom.data), self.word.eq(unpacked.o)]
         else:
-            m.d.comb += self.weights.eq(rom.data)
+            m.d.comb += self.word.eq(rom.data)
         return m
