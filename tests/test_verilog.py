@@ -133,7 +133,10 @@ def prove_equal(pairs, folder):
     commands = []
     for gold, gate, module in pairs:
         for kind, file in (("gold", gold), ("gate", gate)):
-            commands += ["design -reset", f"read_verilog -sv {yosys.quoted(file)}",
+            luts = file.with_name("hwgen_arith.v")
+            commands += ["design -reset", *(f"read_verilog -sv -nosynthesis -defer "
+                                            f"{yosys.quoted(luts)}" for _ in range(luts.exists())),
+                         f"read_verilog -sv {yosys.quoted(file)}",
                          f"hierarchy -top {module}", "proc", "flatten", "opt_clean",
                          f"rename {module} {kind}", f"design -stash {kind}"]
         commands += ["design -reset", "design -copy-from gold gold", "design -copy-from gate gate",

@@ -455,10 +455,10 @@ class NeuronLayer(wiring.Component):
             name = f"products_{g}" if cfg.group_parallel > 1 else "products"
             m.submodules[name] = made = products.create(cfg._dot_clocks)
             m.d.comb += [
-                made.a.eq(activations.word_select(g, len(made.a))), made.en.eq(enabled),
-                made.w.eq(weights.word.word_select(g, len(made.w))), made.first.eq(begins),
-                made.phase.eq(weights.address)]
-            sums += [made.o.word_select(p, products.width) << cfg._a[0] - 1
+                made.operands.eq(activations.word_select(g, len(made.operands))),
+                made.coefficients.eq(weights.word.word_select(g, len(made.coefficients))),
+                made.enabled.eq(enabled), made.begins.eq(begins), made.turn.eq(weights.address)]
+            sums += [made.sums.word_select(p, products.width) << cfg._a[0] - 1
                      for p in range(cfg.pe)]
 
         # Partial sums circulate; a sum starts from its bias.

@@ -95,29 +95,29 @@ def products_resources(products: list[Products], late: int) -> Resources:
 
 
 class ProductSums(wiring.Component):
-    """Hardware of :class:`Products`: ``o[p] = sum(a[s] * w[p][s])``, with what each product's bits
-    exceed it by, modulo ``2 ** width``. Interval: 1 clock; no handshake.
+    """Hardware of :class:`Products`: ``sums[p] = sum(operands[s] * coefficients[p][s])``, with what
+    each product's bits exceed it by, modulo ``2 ** width``. Interval: 1 clock; no handshake.
 
     Members
     -------
-    a : :py:`In(lanes * a_width)`
-    w : :py:`In(pe * lanes * weight_type.width)`
+    operands : :py:`In(lanes * a_width)`
+    coefficients : :py:`In(pe * lanes * weight_type.width)`
         Lane ``s`` of sum ``p`` at ``(p * lanes + s) * weight_type.width``; empty of phases.
-    phase : In
+    turn : In
         Of phases: whose weights it is.
-    en, first : :py:`In(1)`
-        Of accumulating slices: ``a`` and ``w`` are valid; they begin a sum.
-    o : :py:`Out(pe * width)`
+    enabled, begins : :py:`In(1)`
+        Of accumulating slices: both are valid; they begin a sum.
+    sums : :py:`Out(pe * width)`
     """
 
     def __init__(self, config: Products, latency: int):
         self.config, self.latency = config, latency
-        phases = config.phases
+        phases, weight = config.phases, config.weight_type.width
         super().__init__({
-            "a": In(config.lanes * config.a_width),
-            "w": In(0 if phases else config.pe * config.lanes * config.weight_type.width),
-            "phase": In(phases.phase_width if phases else 0), "en": In(1), "first": In(1),
-            "o": Out(config.pe * config.width)})
+            "operands": In(config.lanes * config.a_width),
+            "coefficients": In(0 if phases else config.pe * config.lanes * weight),
+            "turn": In(phases.phase_width if phases else 0), "enabled": In(1), "begins": In(1),
+            "sums": Out(config.pe * config.width)})
 
     def elaborate(self, platform):
         m = Module()
@@ -127,34 +127,34 @@ class ProductSums(wiring.Component):
         for n, part in enumerate(parts):
             # Slices and LUTs take unequal clocks.
             late = self.latency - (len(parts) > 1) - part.latency + cfg.accumulates
-            sums = delay(m, part.o, late, f"sums_{n}")
-            found.append([sums.word_select(p, part.width) for p in range(cfg.pe)])
+            late_sums = delay(m, part.o, late, f"sums_{n}")
+            found.append([late_sums.word_select(p, part.width) for p in range(cfg.pe)])
         for p, terms in enumerate(zip(*found)):
             total: Value = terms[0]
             if len(terms) > 1:
                 total = Signal(cfg.width, name=f"joined_{p}", reset_less=True)
                 m.d.sync += total.eq(terms[0] + terms[1])
-            m.d.comb += self.o.word_select(p, cfg.width).eq(total)
+            m.d.comb += self.sums.word_select(p, cfg.width).eq(total)
         return m
 
     def _parts(self, m) -> list[DotProduct | DspDotProduct | PhasedProduct]:
         cfg = self.config
         if cfg.phases is not None:
             m.submodules.phased = phased = PhasedProduct(cfg.phases)
-            m.d.comb += [phased.a.eq(self.a), phased.phase.eq(self.phase)]
+            m.d.comb += [phased.a.eq(self.operands), phased.phase.eq(self.turn)]
             return [phased]
         parts: list[DotProduct | DspDotProduct | PhasedProduct] = []
         sliced = cfg.lanes - cfg.lut_lanes
         if cfg.slices:
             m.submodules.slices = slices = DspDotProduct(cfg.slices, cfg.width)
-            m.d.comb += [slices.a.eq(self.a[:sliced * cfg.a_width]),
+            m.d.comb += [slices.a.eq(self.operands[:sliced * cfg.a_width]),
                          slices.w.eq(self._weights(0, sliced))]
             if cfg.accumulates:
-                m.d.comb += [slices.en.eq(self.en), slices.first.eq(self.first)]
+                m.d.comb += [slices.en.eq(self.enabled), slices.first.eq(self.begins)]
             parts.append(slices)
         if cfg.lut_lanes:
             m.submodules.luts = luts = DotProduct(cfg.lut_lanes, cfg.pe, *cfg._dot[1:])
-            m.d.comb += [luts.a.eq(self.a[sliced * cfg.a_width:]),
+            m.d.comb += [luts.a.eq(self.operands[sliced * cfg.a_width:]),
                          luts.w.eq(self._weights(sliced, cfg.lanes))]
             parts.append(luts)
         return parts
@@ -162,5 +162,5 @@ class ProductSums(wiring.Component):
     def _weights(self, first: int, end: int) -> Value:
         """Those of some lanes."""
         lanes, bits = self.config.lanes, self.config.weight_type.width
-        return Cat(self.w[(p * lanes + first) * bits:(p * lanes + end) * bits]
+        return Cat(self.coefficients[(p * lanes + first) * bits:(p * lanes + end) * bits]
                    for p in range(self.config.pe))
