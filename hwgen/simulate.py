@@ -142,9 +142,9 @@ def run_raw(folder: Path | str, design: Design, x: np.ndarray, *, stall: float =
                         f"tap{n}-bytes": beat_bytes(tap.stream)}
         command = [str(program), *(str(word) for name, value in options.items()
                                    for word in (f"--{name}", value))]
-        frames, total, error = _execute(command, root / "rtl", Path(work, "stderr"),
-                                        len(x) * (source.beats + sink.beats), on_progress)
-        return RawRun(read_beats(output_file, sink), frames, total, error,
+        ran = execute(command, root / "rtl", Path(work, "stderr"),
+                      len(x) * (source.beats + sink.beats), on_progress)
+        return RawRun(read_beats(output_file, sink), ran.frames, ran.total_cycles, ran.error,
                       [(tap, read_beats(Path(work, f"tap{n}.bin"), tap.stream))
                        for n, tap in enumerate(tapped)])
 
@@ -173,11 +173,32 @@ def check_frames(design: Design, x: np.ndarray) -> np.ndarray:
     return x.astype(np.int64)
 
 
-def _execute(command: list[str], cwd: Path, stderr: Path, beats: int,
-             on_progress: Progress | None) -> tuple[list[tuple[int, int]], int, str | None]:
-    """Run the simulator; its frames (first input, last output), clocks and error."""
-    frames: list[tuple[int, int]] = []
-    total, error = 0, None
+@dataclass
+class Records:
+    """What a simulator printed.
+
+    Parameters
+    ----------
+    frames
+        Clocks of the first input beat and of the last output beat of each frame.
+    total_cycles
+        Clocks in all.
+    counted
+        Clocks whose activity was counted.
+    error
+        Why it ended early.
+    """
+
+    frames: list[tuple[int, int]]
+    total_cycles: int = 0
+    counted: int = 0
+    error: str | None = None
+
+
+def execute(command: list[str], cwd: Path, stderr: Path, beats: int,
+            on_progress: Progress | None) -> Records:
+    """Run a simulator and read its records; ToolError if it fails without a word."""
+    records = Records([])
     with open(stderr, "wb") as log, \
             subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=log,
                              text=True) as process:
@@ -188,16 +209,18 @@ def _execute(command: list[str], cwd: Path, stderr: Path, beats: int,
                 on_progress(sum(map(int, rest.split())), beats)
             elif kind == "frame":
                 _, first_input, last_output = map(int, rest.split())
-                frames.append((first_input, last_output))
+                records.frames.append((first_input, last_output))
             elif kind == "done":
-                total = int(rest)
+                records.total_cycles = int(rest)
+            elif kind == "counted":
+                records.counted = int(rest)
             elif kind == "error":
-                error = rest
-    if process.returncode and error is None:
+                records.error = rest
+    if process.returncode and records.error is None:
         lines = stderr.read_text(errors="replace").strip().splitlines()
         raise ToolError(f"the simulator failed with status {process.returncode}: "
                         + (lines[-1] if lines else "no message"))
-    return frames, total, error
+    return records
 
 
 # Beats and bytes. A beat is the little-endian bytes of its word, lane 0 in the lowest bits.
