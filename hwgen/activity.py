@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from .design import Design
-from .errors import ToolError
 from .files import data_folder
 from .gates import Gates
 from .simulate import (

@@ -190,8 +190,10 @@ class Gates:
         def one(value: Any) -> Any:
             return [one(item) for item in value] if isinstance(value, list) else number[value]
 
-        self.luts = [[number[out], now, table, one(inputs)] for out, now, table, inputs in self.luts]
-        self.flip_flops = [[number[q], to, first, one(ins)] for q, to, first, ins in self.flip_flops]
+        self.luts = [[number[out], fast, table, one(inputs)]
+                     for out, fast, table, inputs in self.luts]
+        self.flip_flops = [[number[q], to, first, one(inputs)]
+                           for q, to, first, inputs in self.flip_flops]
         self.shifts = [[*one(nets), bits, one(address)] for *nets, bits, address in self.shifts]
         self.rams = [[*one(nets), words] for *nets, words in self.rams]
         self.blocks = [BlockRam(block.words, tuple(_numbered(port, number) for port in block.ports),
@@ -211,7 +213,7 @@ class Gates:
             numbers += [out, rank, table, len(inputs), *inputs]
         numbers.append(len(self.flip_flops))
         for q, to, first, inputs in self.flip_flops:
-            numbers += [q, to, first, len(inputs), *inputs]
+            numbers += [q, to, first, *inputs]
         numbers.append(len(self.shifts))
         for *nets, bits, address in self.shifts:
             numbers += [*nets, bits, len(address), *address]
@@ -274,8 +276,10 @@ class Gates:
 def _numbered(port: BlockPort, number: Mapping[int, int]) -> BlockPort:
     bits = [bit._replace(data_in=number[bit.data_in], data_out=number[bit.data_out],
                          write=number[bit.write]) for bit in port.bits]
-    return BlockPort(*(number[net] for net in port[:4]), port.mode, port.has_register,
-                     [number[net] for net in port.address], bits)
+    return port._replace(
+        enable=number[port.enable], register_enable=number[port.register_enable],
+        reset=number[port.reset], register_reset=number[port.register_reset],
+        address=[number[net] for net in port.address], bits=bits)
 
 
 def flatten(design: Design, netlists: Mapping[str, Mapping[str, Any]]) -> Gates:

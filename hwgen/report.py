@@ -75,7 +75,7 @@ def new_report(design: Design, board: Board, *,
         "fps": design.clock_mhz * 1e6 / design.frame_interval_cycles,
         "latency_cycles": design.latency_cycles, "layers": list(layers.values()),
         "estimate": sum((block.estimate for block in design.blocks), Resources()).as_dict(),
-        "available": board.limits.as_dict(),
+        "available": board.limits.as_dict(), "static_power_w": board.static_power_w,
         "host": dict(host or {"input": [], "output": []}),
     }
 

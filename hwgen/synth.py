@@ -24,7 +24,7 @@ from .resources import Resources
 from .timing import BlockPaths, DesignTiming, ModuleTiming
 from .tools import yosys
 
-__all__ = ["SynthResult", "mapped_netlists", "synthesize", "synthesize_module"]
+__all__ = ["SynthResult", "has_netlists", "mapped_netlists", "synthesize", "synthesize_module"]
 
 _COMMANDS = {"xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
              "ecp5": "synth_ecp5 -top {top}"}
@@ -186,6 +186,15 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
                        _design_timing(design, by_module))
 
 
+def has_netlists(folder: Path | str) -> bool:
+    """Whether the design was synthesised as it is now."""
+    folder = Path(folder).resolve()
+    design = Design.load(folder)
+    design.files(folder)
+    cache = folder / "synth" / "cache"
+    return all(_kept(cache, job.key) for job in _plan(folder, design).values())
+
+
 def mapped_netlists(folder: Path | str) -> dict[str, dict[str, Any]]:
     """The mapped netlist of each module of a design that has been synthesised.
 
@@ -199,11 +208,10 @@ def mapped_netlists(folder: Path | str) -> dict[str, dict[str, Any]]:
     Raises
     ------
     ToolError
-        The design changed since, or was not synthesised.
+        The design was not synthesised as it is now.
     """
     folder = Path(folder).resolve()
     design = Design.load(folder)
-    design.files(folder)
     cache = folder / "synth" / "cache"
     work = _plan(folder, design)
     if missing := [module for module, job in work.items() if not _kept(cache, job.key)]:

@@ -20,6 +20,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -68,16 +69,49 @@ class Numbers {
 
 enum Kind : uint8_t { kLut, kFlipFlop, kShift, kRam, kSlice, kMultiplier };
 
-// Something that follows its inputs. `index` holds the inputs of a LUT or the address of a memory,
-// kept up to date as nets toggle.
+// Something that follows its inputs.
 struct Cell {
-    uint64_t table = 0;
-    uint32_t out = 0;  // net of a LUT or flip-flop; else which memory or slice
-    uint16_t index = 0;
-    uint16_t rank = 0;  // of what passes changes on within the step: after all that it reads
+    uint64_t table = 0;  // of a flip-flop: what reset makes it
+    uint32_t out = 0;    // net of a LUT or flip-flop; else which memory or slice
     Kind kind = kLut;
-    bool queued = false;
 };
+
+// What of a cell a toggling net looks at: kept small, as it is most of the work.
+struct State {
+    uint16_t index = 0;  // inputs of a LUT, or address of a memory, kept up to date as nets toggle
+    uint8_t queued = 0;
+};
+
+// Cells that wait. They are put in without a branch, which would be predicted wrongly half the time.
+class Queue {
+  public:
+    void reserve(size_t count) { cells_.resize(count + 1); }
+    void push_if(uint32_t value, bool wanted) {
+        cells_[size_] = value;
+        size_ += wanted;
+    }
+    void push(uint32_t value) { push_if(value, true); }
+    bool empty() const { return size_ == 0; }
+    void clear() { size_ = 0; }
+    void swap(Queue& other) { cells_.swap(other.cells_), std::swap(size_, other.size_); }
+    const uint32_t* begin() const { return cells_.data(); }
+    const uint32_t* end() const { return cells_.data() + size_; }
+
+  private:
+    std::vector<uint32_t> cells_;
+    size_t size_ = 0;
+};
+
+// Flip-flops with the same enable and reset. Those whose input changed wait until they are enabled, so
+// that an enable that toggles reaches them all at no cost.
+struct ControlSet {
+    Net enable, reset;
+    std::vector<uint32_t> members;
+    Queue waiting;
+};
+
+// Kinds of sinks of a net, each treated in a loop of its own.
+enum Group { kAtEdge, kNextStep, kAtOnce, kOther, kGroups };
 
 struct Sink {
     uint32_t cell;
@@ -109,11 +143,12 @@ struct BlockPort {
     bool has_register;
     Nets address;
     std::vector<PortBit> bits;
-    uint64_t enabled = 0, written = 0;
+    uint64_t enabled = 0, written = 0, last_address = ~uint64_t(0);
+    bool writes = false;
 };
 
 struct BlockRam {
-    std::vector<bool> bits;
+    std::vector<uint8_t> bits;
     std::vector<BlockPort> ports;
 };
 
@@ -151,19 +186,11 @@ class Netlist {
     bool at(Net net) const { return net >= 0 && value_[static_cast<size_t>(net)]; }
 
     // From outside, like a register that changes at the clock edge.
-    void set(Net net, bool to) {
-        if (at(net) != to) now_.push_back(static_cast<uint32_t>(net));
-    }
+    void set(Net net, bool to) { now_.push_if(static_cast<uint32_t>(net), at(net) != to); }
 
     // What the clock edge does. The changes show in propagate().
     void edge() {
-        for (uint32_t id : dirty_) {
-            Cell& cell = cells_[id];
-            cell.queued = false;
-            const bool next = cell.table >> (cell.index | (value_[cell.out] ? 8 : 0)) & 1;
-            if (next != static_cast<bool>(value_[cell.out])) now_.push_back(cell.out);
-        }
-        dirty_.clear();
+        for (ControlSet& flip_flops : sets_) clock(flip_flops);
         for (size_t n = 0; n < shifts_.size(); ++n) shift(n);
         for (size_t n = 0; n < rams_.size(); ++n) write(n);
         for (BlockRam& block : blocks_) clock(block);
@@ -171,22 +198,27 @@ class Netlist {
     }
 
     void propagate() {
-        for (int steps = 0; !now_.empty() || !later_.empty(); ++steps) {
+        for (int steps = 0; !(now_.empty() && later_.empty() && others_.empty()); ++steps) {
             if (steps > 10000) fail("the netlist oscillates");
             for (uint32_t net : now_) toggle(net);
             now_.clear();
-            for (size_t rank = 1; rank < at_once_.size(); ++rank) {
-                std::vector<uint32_t>& cells = at_once_[rank];
-                for (uint32_t id : cells) {
-                    Cell& cell = cells_[id];
-                    cell.queued = false;
-                    if ((cell.table >> cell.index & 1) != value_[cell.out]) toggle(cell.out);
+            for (size_t rank = 1; rank <= highest_; ++rank) {  // highest_ may grow meanwhile
+                for (uint32_t id : at_once_[rank]) {
+                    const Cell& cell = cells_[id];
+                    states_[id].queued = 0;
+                    if ((cell.table >> states_[id].index & 1) != value_[cell.out]) toggle(cell.out);
                 }
-                cells.clear();
+                at_once_[rank].clear();
             }
-            work_.swap(later_);
-            for (uint32_t id : work_) evaluate(cells_[id]);
-            work_.clear();
+            highest_ = 0;
+            for (uint32_t id : later_) {
+                const Cell& cell = cells_[id];
+                states_[id].queued = 0;
+                set(cell.out, cell.table >> states_[id].index & 1);
+            }
+            later_.clear();
+            for (uint32_t id : others_) evaluate(id);
+            others_.clear();
         }
         for (uint32_t net : changed_) {
             touched_[net] = 0;
@@ -217,8 +249,8 @@ class Netlist {
     uint32_t add(Kind kind, uint64_t out, uint64_t table = 0, uint16_t rank = 0) {
         Cell cell;
         cell.kind = kind, cell.out = static_cast<uint32_t>(out), cell.table = table;
-        cell.rank = rank;
         cells_.push_back(cell);
+        ranks_.push_back(rank);
         return static_cast<uint32_t>(cells_.size() - 1);
     }
     void reads(uint32_t cell, const Nets& nets, bool index = true) {
@@ -238,17 +270,18 @@ class Netlist {
         }
     }
     void read_flip_flops(Numbers& in) {
+        std::map<std::pair<Net, Net>, size_t> known;
         for (size_t n = in.count(); n > 0; --n) {
             const uint64_t q = in.count();
-            // D, CE, SR and, at bit 3, Q itself: the next value.
             const bool to = in.next(), first = in.next();
-            uint64_t table = 0;
-            for (unsigned entry = 0; entry < 16; ++entry) {
-                const bool d = entry & 1, enable = entry & 2, reset = entry & 4, held = entry & 8;
-                table |= uint64_t(reset ? to : enable ? d : held) << entry;
-            }
-            reads(add(kFlipFlop, q, table), in.list());
-            if (first) now_.push_back(static_cast<uint32_t>(q));
+            const Net d = in.next(), enable = in.next(), reset = in.next();
+            const auto found = known.emplace(std::make_pair(enable, reset), sets_.size());
+            if (found.second) sets_.push_back({enable, reset, {}, {}});
+            const size_t set = found.first->second;
+            const uint32_t id = add(kFlipFlop, q, to, static_cast<uint16_t>(set));
+            sets_[set].members.push_back(id);
+            reads(id, {d});
+            if (first) first_.push_back(static_cast<uint32_t>(q));
         }
     }
     void read_shifts(Numbers& in) {
@@ -258,7 +291,7 @@ class Netlist {
             s.bits = static_cast<uint64_t>(in.next());
             s.cell = add(kShift, shifts_.size());
             reads(s.cell, in.list());
-            if (s.last >= 0 && s.bits >> 31 & 1) now_.push_back(static_cast<uint32_t>(s.last));
+            if (s.last >= 0 && s.bits >> 31 & 1) first_.push_back(static_cast<uint32_t>(s.last));
             shifts_.push_back(s);
         }
         shifted_.resize(shifts_.size());
@@ -296,7 +329,8 @@ class Netlist {
                     bit.reset = in.next();
                     bit.latched = bit.registered = in.next();
                     if (bit.latched && bit.out >= 0)
-                        now_.push_back(static_cast<uint32_t>(bit.out));
+                        first_.push_back(static_cast<uint32_t>(bit.out));
+                    port.writes |= bit.write != 0;
                     port.bits.push_back(bit);
                 }
                 block.ports.push_back(port);
@@ -336,54 +370,80 @@ class Netlist {
         }
     }
 
+    Group group(uint32_t id) const {
+        const Kind kind = cells_[id].kind;
+        return kind == kFlipFlop ? kAtEdge : kind != kLut ? kOther : ranks_[id] ? kAtOnce : kNextStep;
+    }
     void flatten_sinks() {
         first_sink_.push_back(0);
-        for (std::vector<Sink>& sinks : sinks_) {
-            all_sinks_.insert(all_sinks_.end(), sinks.begin(), sinks.end());
-            first_sink_.push_back(static_cast<uint32_t>(all_sinks_.size()));
-        }
+        for (const std::vector<Sink>& sinks : sinks_)
+            for (int wanted = 0; wanted < kGroups; ++wanted) {
+                for (const Sink& sink : sinks)
+                    if (group(sink.cell) == wanted) all_sinks_.push_back(sink);
+                first_sink_.push_back(static_cast<uint32_t>(all_sinks_.size()));
+            }
         sinks_.clear();
         sinks_.shrink_to_fit();
     }
     void start() {
-        now_.push_back(1);  // net 0 is the constant 0, net 1 the constant 1
+        states_.resize(cells_.size());
+        for (Queue* queue : {&later_, &others_}) queue->reserve(cells_.size());
+        for (ControlSet& set : sets_) set.waiting.reserve(set.members.size());
+        now_.reserve(value_.size()), changed_.reserve(value_.size());
+        std::vector<size_t> count(at_once_.size());
+        for (uint32_t id = 0; id < cells_.size(); ++id)
+            if (group(id) == kAtOnce) ++count[ranks_[id]];
+        for (size_t rank = 1; rank < count.size(); ++rank) at_once_[rank].reserve(count[rank]);
+        now_.push(1);  // net 0 is the constant 0, net 1 the constant 1
+        for (uint32_t net : first_) now_.push(net);
         for (uint32_t id = 0; id < cells_.size(); ++id) queue(id);
         propagate();
     }
 
     void queue(uint32_t id) {
-        Cell& cell = cells_[id];
-        if (cell.queued) return;
-        cell.queued = true;
-        if (cell.kind == kFlipFlop)
-            dirty_.push_back(id);
-        else if (cell.rank)
-            at_once_[cell.rank].push_back(id);
-        else
-            later_.push_back(id);
+        if (states_[id].queued) return;
+        states_[id].queued = 1;
+        const Group to = group(id);
+        if (to == kAtOnce) {
+            at_once_[ranks_[id]].push(id);
+            if (ranks_[id] > highest_) highest_ = ranks_[id];
+        } else {
+            (to == kAtEdge ? sets_[ranks_[id]].waiting : to == kOther ? others_ : later_).push(id);
+        }
+    }
+    void reach(const Sink& sink, Queue& queue) {
+        State& state = states_[sink.cell];
+        state.index ^= sink.mask;
+        queue.push_if(sink.cell, !state.queued);
+        state.queued = 1;
     }
     void toggle(uint32_t net) {
         value_[net] ^= 1;
         odd_[net] ^= 1;
-        if (counting) ++transitions[net];
-        if (!touched_[net]) touched_[net] = 1, changed_.push_back(net);
-        for (uint32_t n = first_sink_[net]; n < first_sink_[net + 1]; ++n) {
-            const Sink sink = all_sinks_[n];
-            cells_[sink.cell].index ^= sink.mask;
-            queue(sink.cell);
+        transitions[net] += counting;
+        changed_.push_if(net, !touched_[net]);
+        touched_[net] = 1;
+        const Sink* sink = all_sinks_.data();
+        const uint32_t* first = &first_sink_[size_t(net) * kGroups];
+        for (uint32_t n = first[0]; n < first[1]; ++n)
+            reach(sink[n], sets_[ranks_[sink[n].cell]].waiting);
+        for (uint32_t n = first[1]; n < first[2]; ++n) reach(sink[n], later_);
+        for (uint32_t n = first[2]; n < first[4]; ++n) {
+            states_[sink[n].cell].index ^= sink[n].mask;
+            queue(sink[n].cell);
         }
     }
 
     // Changes of what a cell drives, for the next step.
-    void evaluate(Cell& cell) {
-        cell.queued = false;
-        if (cell.kind == kLut) {
-            set(cell.out, cell.table >> cell.index & 1);
-        } else if (cell.kind == kShift) {
+    void evaluate(uint32_t id) {
+        const Cell& cell = cells_[id];
+        const unsigned index = states_[id].index;
+        states_[id].queued = 0;
+        if (cell.kind == kShift) {
             const ShiftRegister& s = shifts_[cell.out];
-            if (s.q >= 0) set(s.q, s.bits >> cell.index & 1);
+            if (s.q >= 0) set(s.q, s.bits >> index & 1);
         } else if (cell.kind == kRam) {
-            show(rams_[cell.out], cell.index);
+            show(rams_[cell.out], index);
         } else if (cell.kind == kSlice) {
             show(slices_[cell.out]);
         } else {
@@ -408,12 +468,26 @@ class Netlist {
             if (nets[n] >= 0) set(nets[n], word >> n & 1);
     }
 
+    void clock(ControlSet& set) {
+        if (at(set.reset)) {
+            for (uint32_t id : set.members) {
+                this->set(cells_[id].out, cells_[id].table);
+                queue(id);
+            }
+        } else if (at(set.enable)) {
+            for (uint32_t id : set.waiting) {
+                states_[id].queued = 0;
+                this->set(cells_[id].out, states_[id].index);
+            }
+            set.waiting.clear();
+        }
+    }
     void shift(size_t n) {
         ShiftRegister& s = shifts_[n];
         if (!at(s.enable)) return;
         if (counting) ++shifted_[n];
         s.bits = (s.bits << 1 | uint64_t(at(s.d))) & 0xffffffff;
-        if (s.q >= 0) set(s.q, s.bits >> cells_[s.cell].index & 1);
+        if (s.q >= 0) set(s.q, s.bits >> states_[s.cell].index & 1);
         if (s.last >= 0) set(s.last, s.bits >> 31 & 1);
     }
     void show(const LutRam& ram, unsigned address) {
@@ -430,7 +504,7 @@ class Netlist {
             const uint64_t mask = uint64_t(1) << address % 64;
             word = at(ram.in[bit]) ? word | mask : word & ~mask;
         }
-        show(ram, cells_[ram.cell].index);
+        show(ram, states_[ram.cell].index);
     }
 
     // All ports read before any writes.
@@ -438,6 +512,8 @@ class Netlist {
         for (BlockPort& port : block.ports) read(block, port);
         for (BlockPort& port : block.ports) {
             if (!at(port.enable)) continue;
+            if (counting) ++port.enabled;
+            if (!port.writes) continue;
             const uint64_t address = unsigned_number(port.address);
             bool wrote = false;
             for (const PortBit& bit : port.bits)
@@ -445,12 +521,17 @@ class Netlist {
                     block.bits[bit.base + address * bit.stride] = at(bit.in);
                     wrote = true;
                 }
-            if (counting) ++port.enabled, port.written += wrote;
+            if (counting) port.written += wrote;
+            if (wrote)
+                for (BlockPort& reader : block.ports) reader.last_address = ~uint64_t(0);
         }
     }
     void read(BlockRam& block, BlockPort& port) {
         const bool enable = at(port.enable), reset = at(port.reset);
+        if (!enable && !port.has_register) return;
         const uint64_t address = enable ? unsigned_number(port.address) : 0;
+        if (!port.has_register && !port.writes && !reset && address == port.last_address) return;
+        port.last_address = reset ? ~uint64_t(0) : address;
         const bool moves = port.has_register && at(port.register_enable);
         for (PortBit& bit : port.bits) {
             if (bit.out < 0) continue;
@@ -538,10 +619,17 @@ class Netlist {
 
     std::vector<uint8_t> value_, touched_, odd_;
     std::vector<Cell> cells_;
+    std::vector<State> states_;
+    size_t highest_ = 0;  // rank that waits in at_once_
     std::vector<std::vector<Sink>> sinks_;
     std::vector<Sink> all_sinks_;
-    std::vector<uint32_t> first_sink_, now_, later_, work_, dirty_, changed_;
-    std::vector<std::vector<uint32_t>> at_once_{1};
+    std::vector<uint32_t> first_sink_, first_;  // first_: nets that begin as 1
+    // Of what passes changes on within the step: after all that it reads. Of a flip-flop: its set.
+    std::vector<uint16_t> ranks_;
+    Queue now_, changed_;            // nets
+    Queue later_, others_;           // cells: LUTs, and memories and the like
+    std::vector<Queue> at_once_{1};  // by rank
+    std::vector<ControlSet> sets_;
     std::vector<ShiftRegister> shifts_;
     std::vector<LutRam> rams_;
     std::vector<BlockRam> blocks_;
