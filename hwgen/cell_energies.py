@@ -9,6 +9,8 @@ Sources of the constants, and how far they reach, are in ``docs/power.md``:
     vectorless at the tool's defaults (12.5 % toggle rate, block RAM enabled in half the clocks):
     28 179 LUTs 15 mW, 52 373 nets 37 mW, 35 280 registers 1 mW, 64 block RAMs 52 mW, 53 DSP slices
     17 mW, clocks 168 mW; its clocks are of 100 and 150 MHz, 125 MHz is taken for all.
+    ``system_top_wrapper_power_routed.rpt`` of the repository Nianze/TaikoGestureMaster, a build of
+    Xilinx's application note XAPP1167.
 [B] Xilinx DS512 (v6.1), table 41: block RAMs of Virtex-5 (65 nm) at 300 MHz, toggle rate 50 %.
 [S] Scaled from 65 nm to 28 nm at equal voltage by length, 28/65: capacitance goes with it.
 [E] Estimated: the figure states why.
@@ -96,8 +98,9 @@ XC7 = CellEnergies(
     ff=0.002,
     # [A] 37 mW / (52 373 * 125 MHz * 12.5 %) = 45 fJ for a net of mean fan-out, 3 by UG440.
     net=0.02, load=0.01,
-    # [E] Each shift clocks 32 latch pairs of the LUT, of which some change: five flip-flops' worth.
-    shift=0.2, lutram_write=0.2,
+    # [A] 421 shift registers, and 591 LUTs used as RAM, take less than 0.5 mW each, the last digit:
+    # 0.5 mW / (421 * 125 MHz) = 9.5 fJ, 0.5 mW / (591 * 125 MHz / 2) = 13.5 fJ. [E] Those bounds.
+    shift=0.01, lutram_write=0.013,
     # [A] 52 mW / (64 * 125 MHz) = 6.5 pJ a clock with one of two ports enabled on average, half of
     # its bits changing; [B, S] 8kx72 from 32 block RAMs of 18 Kb: 65 mW / (32 * 300 MHz) * 28/65 =
     # 2.9 pJ of 18 Kb, 5.8 pJ of 36 Kb.
