@@ -142,11 +142,11 @@ def _anchor(report: dict[str, Any]) -> tuple[list[str], bool]:
     dynamic, static = sum(kinds.values()), power["static_w"]
     ratios = dynamic / PUBLISHED_W, (dynamic + static) / PUBLISHED_W
     parts = ", ".join(f"{kind} {watts:.3f}" for kind, watts in kinds.items())
-    return [f"The published design with the activity of {report['model']} at "
-            f"{power['fps']:.1f} frames/s: dynamic {dynamic:.3f} W ({parts})",
-            f"published {PUBLISHED_W} W; dynamic alone is {ratios[0]:.2f} times that, with "
-            f"{static} W static {ratios[1]:.2f} times"], \
-        all(1 / 1.5 <= ratio <= 1.5 for ratio in ratios)
+    first = (f"The published design with the activity of {report['model']} at "
+             f"{power['fps']:.1f} frames/s: dynamic {dynamic:.3f} W ({parts})")
+    second = (f"published {PUBLISHED_W} W; dynamic alone is {ratios[0]:.2f} times that, with "
+              f"{static} W static {ratios[1]:.2f} times")
+    return [first, second], all(1 / 1.5 <= ratio <= 1.5 for ratio in ratios)
 
 
 def _operations_table(found: dict[str, float]) -> Table:

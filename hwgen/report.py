@@ -18,6 +18,7 @@ from .boards import Board
 from .design import Design
 from .errors import ToolError
 from .host import host_lines
+from .power_table import render_power
 from .resources import Resources
 from .timing import MOST_CHAINS, MOST_LEVELS
 
@@ -122,12 +123,14 @@ def update_report(folder: Path | str, section: str, value: Mapping[str, Any]) ->
 
 
 def render(report: Mapping[str, Any]) -> Group:
-    """The report as tables for a terminal: speed, layers and resources."""
+    """The report as tables for a terminal: speed, layers, resources and power."""
     parts: list[Any] = [_speed(report), _layers(report), _resources(report)]
     accuracy = report.get("accuracy")
-    notes = [*_timing_lines(report), *host_lines(report.get("host", {}))]
+    notes: list[Any] = [*_timing_lines(report), *host_lines(report.get("host", {}))]
     if accuracy:
         notes.append(top1_line(accuracy))
+    if "power" in report:
+        notes += [*([""] if notes else []), render_power(report)]
     return Group(*parts, *(["", *notes] if notes else []))
 
 

@@ -113,9 +113,18 @@ struct ControlSet {
 // Kinds of sinks of a net, each treated in a loop of its own.
 enum Group { kAtEdge, kNextStep, kAtOnce, kOther, kGroups };
 
+// A pin that a net reaches: the cell, and which bit of its index.
 struct Sink {
-    uint32_t cell;
-    uint16_t mask;
+    uint32_t cell : 28;
+    uint32_t bit : 4;
+};
+
+// All that a change of a net needs, in one place of the cache. Its sinks lie from `first` on, by group.
+struct NetState {
+    uint32_t first = 0, changes = 0;
+    uint16_t at_edge = 0, next_step = 0, others = 0;
+    uint8_t value = 0;
+    uint8_t clock = 0;  // of this clock: bit 0, its value is another than at the start; 1, it changed
 };
 
 struct ShiftRegister {
@@ -174,16 +183,14 @@ class Netlist {
   public:
     explicit Netlist(Numbers& in) {
         const size_t nets = in.count();
-        value_.resize(nets), touched_.resize(nets), odd_.resize(nets);
-        settled.resize(nets), transitions.resize(nets);
+        nets_.resize(nets), settled_.resize(nets);
         sinks_.resize(nets);
         read_luts(in), read_flip_flops(in), read_shifts(in), read_rams(in), read_blocks(in);
         read_slices(in), read_multipliers(in);
-        flatten_sinks();
         start();
     }
 
-    bool at(Net net) const { return net >= 0 && value_[static_cast<size_t>(net)]; }
+    bool at(Net net) const { return net >= 0 && nets_[static_cast<size_t>(net)].value; }
 
     // From outside, like a register that changes at the clock edge.
     void set(Net net, bool to) { now_.push_if(static_cast<uint32_t>(net), at(net) != to); }
@@ -206,7 +213,8 @@ class Netlist {
                 for (uint32_t id : at_once_[rank]) {
                     const Cell& cell = cells_[id];
                     states_[id].queued = 0;
-                    if ((cell.table >> states_[id].index & 1) != value_[cell.out]) toggle(cell.out);
+                    if ((cell.table >> states_[id].index & 1) != nets_[cell.out].value)
+                        toggle(cell.out);
                 }
                 at_once_[rank].clear();
             }
@@ -221,16 +229,15 @@ class Netlist {
             others_.clear();
         }
         for (uint32_t net : changed_) {
-            touched_[net] = 0;
-            if (counting) settled[net] += odd_[net];
-            odd_[net] = 0;
+            settled_[net] += nets_[net].clock & counting;
+            nets_[net].clock = 0;
         }
         changed_.clear();
     }
 
     void write_counts(const std::string& path) const {
-        std::vector<uint64_t> counts(settled);
-        counts.insert(counts.end(), transitions.begin(), transitions.end());
+        std::vector<uint64_t> counts(settled_.begin(), settled_.end());
+        for (const NetState& net : nets_) counts.push_back(net.changes);
         counts.insert(counts.end(), shifted_.begin(), shifted_.end());
         counts.insert(counts.end(), written_.begin(), written_.end());
         for (const BlockRam& block : blocks_)
@@ -243,7 +250,6 @@ class Netlist {
     }
 
     bool counting = false;
-    std::vector<uint64_t> settled, transitions;
 
   private:
     uint32_t add(Kind kind, uint64_t out, uint64_t table = 0, uint16_t rank = 0) {
@@ -255,9 +261,9 @@ class Netlist {
     }
     void reads(uint32_t cell, const Nets& nets, bool index = true) {
         for (size_t n = 0; n < nets.size(); ++n)
-            if (nets[n] >= 0)
+            if (nets[n] > 0)  // not the constant 0, which never changes
                 sinks_[static_cast<size_t>(nets[n])].push_back(
-                    {cell, static_cast<uint16_t>(index ? 1u << n : 0)});
+                    {cell, static_cast<uint32_t>(index ? n : no_bit)});
     }
 
     void read_luts(Numbers& in) {
@@ -375,26 +381,36 @@ class Netlist {
         return kind == kFlipFlop ? kAtEdge : kind != kLut ? kOther : ranks_[id] ? kAtOnce : kNextStep;
     }
     void flatten_sinks() {
-        first_sink_.push_back(0);
-        for (const std::vector<Sink>& sinks : sinks_)
-            for (int wanted = 0; wanted < kGroups; ++wanted) {
+        for (size_t net = one + 1; net < sinks_.size(); ++net) {
+            const std::vector<Sink>& sinks = sinks_[net];
+            if (sinks.size() > 0xffff) fail("a net of the netlist reaches more than 65535 pins");
+            NetState& state = nets_[net];
+            state.first = static_cast<uint32_t>(all_sinks_.size());
+            for (int wanted = 0; wanted < kGroups; ++wanted)
                 for (const Sink& sink : sinks)
-                    if (group(sink.cell) == wanted) all_sinks_.push_back(sink);
-                first_sink_.push_back(static_cast<uint32_t>(all_sinks_.size()));
-            }
+                    if (group(sink.cell) == wanted) {
+                        all_sinks_.push_back(sink);
+                        ++(wanted == kAtEdge     ? state.at_edge
+                           : wanted == kNextStep ? state.next_step
+                                                 : state.others);
+                    }
+        }
+        all_sinks_.push_back({0, 0});  // so that each net's first one is there
         sinks_.clear();
         sinks_.shrink_to_fit();
     }
     void start() {
         states_.resize(cells_.size());
+        nets_[one].value = 1;
+        for (const Sink& sink : sinks_[one]) states_[sink.cell].index ^= 1u << sink.bit;
+        flatten_sinks();
         for (Queue* queue : {&later_, &others_}) queue->reserve(cells_.size());
         for (ControlSet& set : sets_) set.waiting.reserve(set.members.size());
-        now_.reserve(value_.size()), changed_.reserve(value_.size());
+        now_.reserve(nets_.size()), changed_.reserve(nets_.size());
         std::vector<size_t> count(at_once_.size());
         for (uint32_t id = 0; id < cells_.size(); ++id)
             if (group(id) == kAtOnce) ++count[ranks_[id]];
         for (size_t rank = 1; rank < count.size(); ++rank) at_once_[rank].reserve(count[rank]);
-        now_.push(1);  // net 0 is the constant 0, net 1 the constant 1
         for (uint32_t net : first_) now_.push(net);
         for (uint32_t id = 0; id < cells_.size(); ++id) queue(id);
         propagate();
@@ -413,24 +429,23 @@ class Netlist {
     }
     void reach(const Sink& sink, Queue& queue) {
         State& state = states_[sink.cell];
-        state.index ^= sink.mask;
+        state.index ^= static_cast<uint16_t>(1u << sink.bit);
         queue.push_if(sink.cell, !state.queued);
         state.queued = 1;
     }
     void toggle(uint32_t net) {
-        value_[net] ^= 1;
-        odd_[net] ^= 1;
-        transitions[net] += counting;
-        changed_.push_if(net, !touched_[net]);
-        touched_[net] = 1;
-        const Sink* sink = all_sinks_.data();
-        const uint32_t* first = &first_sink_[size_t(net) * kGroups];
-        for (uint32_t n = first[0]; n < first[1]; ++n)
-            reach(sink[n], sets_[ranks_[sink[n].cell]].waiting);
-        for (uint32_t n = first[1]; n < first[2]; ++n) reach(sink[n], later_);
-        for (uint32_t n = first[2]; n < first[4]; ++n) {
-            states_[sink[n].cell].index ^= sink[n].mask;
-            queue(sink[n].cell);
+        NetState& state = nets_[net];
+        changed_.push_if(net, !state.clock);
+        state.value ^= 1;
+        state.clock = static_cast<uint8_t>((state.clock ^ 1) | 2);
+        state.changes += counting;
+        const Sink* sink = &all_sinks_[state.first];
+        for (const Sink* end = sink + state.at_edge; sink != end; ++sink)
+            reach(*sink, sets_[ranks_[sink->cell]].waiting);
+        for (const Sink* end = sink + state.next_step; sink != end; ++sink) reach(*sink, later_);
+        for (const Sink* end = sink + state.others; sink != end; ++sink) {
+            states_[sink->cell].index ^= static_cast<uint16_t>(1u << sink->bit);
+            queue(sink->cell);
         }
     }
 
@@ -617,13 +632,17 @@ class Netlist {
             queue(s.cell);
     }
 
-    std::vector<uint8_t> value_, touched_, odd_;
+    static constexpr size_t one = 1;       // net of the constant 1; that of the constant 0 is 0
+    static constexpr uint32_t no_bit = 15;  // of an index that nothing reads
+
+    std::vector<NetState> nets_;
+    std::vector<uint32_t> settled_;
     std::vector<Cell> cells_;
     std::vector<State> states_;
     size_t highest_ = 0;  // rank that waits in at_once_
     std::vector<std::vector<Sink>> sinks_;
     std::vector<Sink> all_sinks_;
-    std::vector<uint32_t> first_sink_, first_;  // first_: nets that begin as 1
+    std::vector<uint32_t> first_;  // nets that begin as 1
     // Of what passes changes on within the step: after all that it reads. Of a flip-flop: its set.
     std::vector<uint16_t> ranks_;
     Queue now_, changed_;            // nets

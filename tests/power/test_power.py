@@ -1,4 +1,4 @@
-"""Power: sums of hand-made gates, the published anchors, the section of the report and its table."""
+"""Power: sums of hand-made gates, published anchors, the section of the report and its table."""
 
 import json
 import shutil
@@ -112,8 +112,8 @@ def test_power_goes_with_resources_and_clock():
 @pytest.mark.slow  # a synthesis for 7 series
 def test_operations_cost_more_than_an_asics_by_what_an_fpga_costs(tmp_path):
     found = benchmark.operations(tmp_path / "operations")
-    # I. Kuon and J. Rose (2007): 14 times the dynamic power of an ASIC of the same process. Ours has
-    # registers and their clock in it, which the ASIC's figures have not.
+    # I. Kuon and J. Rose (2007): 14 times the dynamic power of an ASIC of the same process. Ours
+    # has registers and their clock in it, which the ASIC's figures have not.
     for name in ("8-bit add", "8-bit multiply"):
         assert 5 < found[name] / benchmark.ASIC_PJ[name] < 50
     assert 0.5 < found["64 bits from 8 KB"] / benchmark.ASIC_PJ["64 bits from 8 KB"] < 5
@@ -201,9 +201,9 @@ def test_a_family_without_energies_is_named(estimated, tmp_path, capsys):
     folder = shutil.copytree(estimated[0], tmp_path / "d")
     text = (folder / "design.json").read_text()
     (folder / "design.json").write_text(text.replace('"ecp5"', '"ice40"'))
-    assert errors(capsys, folder) == [
+    assert errors(capsys, folder) == [(
         "hwgen: error: power: family ice40 has no energies in hwgen/cell_energies.py; build for a "
-        "board of family xc7 or ecp5"]
+        "board of family xc7 or ecp5")]
 
 
 def test_no_build_is_named(capsys, tmp_path):
@@ -236,9 +236,9 @@ def test_weights_that_differ_from_the_netlist_are_found(estimated, tmp_path, cap
     [name] = [name for name in weights if name.startswith("fc")]
     weights[name] = -weights[name]
     np.savez(folder / "model" / "weights.npz", **weights)
-    assert errors(capsys, folder, "--frames", 1) == [
+    assert errors(capsys, folder, "--frames", 1) == [(
         f"hwgen: error: {folder}: frame 0 of the mapped netlist differs from the golden model; run "
-        "`hwgen verify` to see whether the Verilog does too"]
+        "`hwgen verify` to see whether the Verilog does too")]
 
 
 @pytest.mark.slow  # a synthesis for 7 series
