@@ -49,8 +49,8 @@ class Activity:
         By shift register: clocks in which it shifted.
     written
         By LUT RAM: clocks in which it was written.
-    enabled, stored
-        By block RAM, summed over its ports: clocks in which it was enabled, and in which written.
+    enabled
+        By block RAM, summed over its ports: clocks in which it was enabled.
     """
 
     outputs: np.ndarray
@@ -61,7 +61,6 @@ class Activity:
     shifted: np.ndarray
     written: np.ndarray
     enabled: np.ndarray
-    stored: np.ndarray
 
 
 def settling_frames(design: Design) -> int:
@@ -119,11 +118,8 @@ def _activity(gates: Gates, outputs: np.ndarray, frames: int, clocks: int, count
     sizes = [gates.count, gates.count, len(gates.shifts), len(gates.rams)]
     settled, transitions, shifted, written, ports = np.split(counts, np.cumsum(sizes))
     first = np.cumsum([0] + [len(block.ports) for block in gates.blocks])
-    by_port = ports.reshape(-1, 2)
-    enabled, stored = (np.array([by_port[a:b, n].sum() for a, b in zip(first, first[1:])],
-                                dtype=np.int64) for n in (0, 1))
-    return Activity(outputs, frames, clocks, settled, transitions, shifted, written, enabled,
-                    stored)
+    enabled = np.array([ports[a:b].sum() for a, b in zip(first, first[1:])], dtype=np.int64)
+    return Activity(outputs, frames, clocks, settled, transitions, shifted, written, enabled)
 
 
 def _compiled(root: Path) -> Path:

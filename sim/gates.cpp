@@ -3,14 +3,14 @@
 // hwgen/gates.py writes the netlist: LUTs, flip-flops, memories and DSP slices, whatever the chip.
 // In each clock the registers change at once, and their changes move on in steps: a LUT passes its
 // change on in the next step, a carry chain or a multiplexer behind a LUT within the step. What a
-// net does on its way to its last value of the clock are glitches: the difference of the two counts.
+// net does on its way to its last value of the clock are glitches: the two counts differ by them.
 //
 // --netlist FILE      numbers of 64 bits, as read below
 // --input, --output   beats, each as its little-endian bytes; the frames of the input come in turns
 // --counts FILE       of the clocks between the last beat of frame `skip` - 1 and that of the last
 //                     frame: settled toggles and all transitions of each net, shifts of each shift
-//                     register, writes of each LUT RAM, enabled and writing clocks of each port of
-//                     each block RAM
+//                     register, writes of each LUT RAM, enabled clocks of each port of each block
+//                     RAM
 //
 // stdout carries the records of harness.cpp, and "counted CLOCKS".
 
@@ -82,7 +82,7 @@ struct State {
     uint8_t queued = 0;
 };
 
-// Cells that wait. They are put in without a branch, which would be predicted wrongly half the time.
+// Cells that wait. They are put in without a branch, which would be predicted wrongly too often.
 class Queue {
   public:
     void reserve(size_t count) { cells_.resize(count + 1); }
@@ -102,8 +102,8 @@ class Queue {
     size_t size_ = 0;
 };
 
-// Flip-flops with the same enable and reset. Those whose input changed wait until they are enabled, so
-// that an enable that toggles reaches them all at no cost.
+// Flip-flops with the same enable and reset. Those whose input changed wait until they are enabled,
+// so that an enable that toggles reaches them all at no cost.
 struct ControlSet {
     Net enable, reset;
     std::vector<uint32_t> members;
@@ -119,12 +119,13 @@ struct Sink {
     uint32_t bit : 4;
 };
 
-// All that a change of a net needs, in one place of the cache. Its sinks lie from `first` on, by group.
+// All that a change of a net needs, in one place of the cache. Its sinks lie from `first` on, by
+// group.
 struct NetState {
     uint32_t first = 0, changes = 0;
     uint16_t at_edge = 0, next_step = 0, others = 0;
     uint8_t value = 0;
-    uint8_t clock = 0;  // of this clock: bit 0, its value is another than at the start; 1, it changed
+    uint8_t clock = 0;  // in this clock: bit 0, its value is another than at the start; 1, changed
 };
 
 struct ShiftRegister {
@@ -152,7 +153,7 @@ struct BlockPort {
     bool has_register;
     Nets address;
     std::vector<PortBit> bits;
-    uint64_t enabled = 0, written = 0, last_address = ~uint64_t(0);
+    uint64_t enabled = 0, last_address = ~uint64_t(0);
     bool writes = false;
 };
 
@@ -241,8 +242,7 @@ class Netlist {
         counts.insert(counts.end(), shifted_.begin(), shifted_.end());
         counts.insert(counts.end(), written_.begin(), written_.end());
         for (const BlockRam& block : blocks_)
-            for (const BlockPort& port : block.ports)
-                counts.push_back(port.enabled), counts.push_back(port.written);
+            for (const BlockPort& port : block.ports) counts.push_back(port.enabled);
         std::FILE* file = std::fopen(path.c_str(), "wb");
         if (!file || std::fwrite(counts.data(), 8, counts.size(), file) != counts.size() ||
             std::fclose(file))
@@ -378,7 +378,8 @@ class Netlist {
 
     Group group(uint32_t id) const {
         const Kind kind = cells_[id].kind;
-        return kind == kFlipFlop ? kAtEdge : kind != kLut ? kOther : ranks_[id] ? kAtOnce : kNextStep;
+        if (kind == kFlipFlop) return kAtEdge;
+        return kind != kLut ? kOther : ranks_[id] ? kAtOnce : kNextStep;
     }
     void flatten_sinks() {
         for (size_t net = one + 1; net < sinks_.size(); ++net) {
@@ -506,8 +507,10 @@ class Netlist {
         if (s.last >= 0) set(s.last, s.bits >> 31 & 1);
     }
     void show(const LutRam& ram, unsigned address) {
-        for (size_t bit = 0; bit < ram.out.size(); ++bit)
-            if (ram.out[bit] >= 0) set(ram.out[bit], ram.bits[bit][address / 64] >> address % 64 & 1);
+        for (size_t bit = 0; bit < ram.out.size(); ++bit) {
+            const uint64_t word = ram.bits[bit][address / 64];
+            if (ram.out[bit] >= 0) set(ram.out[bit], word >> address % 64 & 1);
+        }
     }
     void write(size_t n) {
         LutRam& ram = rams_[n];
@@ -536,7 +539,6 @@ class Netlist {
                     block.bits[bit.base + address * bit.stride] = at(bit.in);
                     wrote = true;
                 }
-            if (counting) port.written += wrote;
             if (wrote)
                 for (BlockPort& reader : block.ports) reader.last_address = ~uint64_t(0);
         }
@@ -551,11 +553,9 @@ class Netlist {
         for (PortBit& bit : port.bits) {
             if (bit.out < 0) continue;
             if (moves) bit.registered = at(port.register_reset) ? bit.reset : bit.latched;
-            const bool writes = at(bit.write);
+            const bool writes = at(bit.write), held = block.bits[bit.base + address * bit.stride];
             if (enable && !(writes && port.mode == 2))
-                bit.latched = reset                       ? bit.reset
-                              : writes && port.mode == 0 ? at(bit.in)
-                                                          : block.bits[bit.base + address * bit.stride];
+                bit.latched = reset ? bit.reset : writes && port.mode == 0 ? at(bit.in) : held;
             set(bit.out, port.has_register ? bit.registered : bit.latched);
         }
     }
