@@ -23,7 +23,7 @@ from rich.table import Table
 
 from hwgen.activity import Activity, measure
 from hwgen.design import BlockInfo, Design, StreamPort
-from hwgen.gates import flatten
+from hwgen.flatten import flatten
 from hwgen.power import Rates, energies_of, energy_by_kind, power_of_resources
 from hwgen.power_table import render_power
 from hwgen.report import load_report

@@ -77,7 +77,7 @@ def measure(folder: Path | str, design: Design, gates: Gates, x: np.ndarray, fra
     folder
         Build directory.
     gates
-        The design's gates, of :func:`hwgen.gates.flatten`.
+        The design's gates, of :func:`hwgen.flatten.flatten`.
     x
         Input integers (frames, H, W, C), which come in turns, so that the source never ends.
     frames

@@ -90,8 +90,8 @@ XC7 = CellEnergies(
     clock_bram=1.0,
     # [E] Some 150 flip-flops, less their wires. See dsp_bit.
     clock_dsp=0.8,
-    # [A] 15 mW / (28 179 * 125 MHz * 12.5 %) = 34 fJ; another published report, of an xc7a200t at
-    # 125 MHz, gives four times that. [E] The mean of the two, geometrically.
+    # [A] 15 mW / (28 179 * 125 MHz * 12.5 %) = 34 fJ; another published report, of an xc7a200t,
+    # gives 160 fJ if its clock is 125 MHz. [E] About the mean of the two, geometrically.
     lut=0.07,
     mux=0.01, carry=0.01,  # [E] transistors beside the LUT, without a wire
     # [A] 1 mW / (35 280 * 125 MHz * 12.5 %) = 1.8 fJ.

@@ -1,8 +1,8 @@
 """A mapped design as gates: nets, and what sets and reads them, whatever the chip.
 
-:func:`flatten` puts the netlists of a design's modules together. Primitives of a chip become a few
-kinds of cells (:mod:`hwgen.gate_primitives`), which ``sim/gates.cpp`` simulates; beside that it is
-kept what drives each net, and what pins of which kind it leads to, for :mod:`hwgen.power`.
+Primitives of a chip become a few kinds of cells (:mod:`hwgen.gate_primitives`), which
+``sim/gates.cpp`` simulates; beside that it is kept what drives each net, and what kinds of pins it
+leads to, for :mod:`hwgen.power`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .design import Design
 from .errors import ToolError
 
-__all__ = ["BlockPort", "BlockRam", "Cell", "Driver", "Gates", "PortBit", "flatten"]
+__all__ = ["NONE", "ONE", "ZERO", "BlockPort", "BlockRam", "Cell", "Driver", "Gates", "PortBit"]
 
 ZERO, ONE = 0, 1  # nets of the constants
 NONE = -1  # an output that leads nowhere
@@ -280,68 +279,3 @@ def _numbered(port: BlockPort, number: Mapping[int, int]) -> BlockPort:
         enable=number[port.enable], register_enable=number[port.register_enable],
         reset=number[port.reset], register_reset=number[port.register_reset],
         address=[number[net] for net in port.address], bits=bits)
-
-
-def flatten(design: Design, netlists: Mapping[str, Mapping[str, Any]]) -> Gates:
-    """The gates of a whole design.
-
-    Parameters
-    ----------
-    design
-        The design.
-    netlists
-        Of :func:`hwgen.synth.mapped_netlists`.
-
-    Raises
-    ------
-    ToolError
-        The netlist holds a primitive, or a setting of one, that has no model.
-    """
-    from .gate_primitives import PRIMITIVES
-
-    gates, primitives = Gates(), PRIMITIVES[design.family]
-    owners = {block.name: n for n, block in enumerate(design.blocks)}
-
-    def place(netlist: Mapping[str, Any], name: str, outside: Mapping[str, Sequence[int]],
-              owner: int | None, path: str) -> None:
-        contents = netlist["modules"][name]
-        nets: dict[Any, int] = {"0": ZERO, "1": ONE, "x": ZERO, "z": ZERO}
-        for port, wires in outside.items():
-            for bit, wire in zip(contents["ports"][port]["bits"], wires):
-                if bit in nets:
-                    gates.join(nets[bit], wire)
-                else:
-                    nets[bit] = wire
-
-        def net(bit: Any) -> int:
-            if bit not in nets:
-                nets[bit] = gates.new()
-            return nets[bit]
-
-        for key, cell in contents["cells"].items():
-            pins = {port: tuple(net(bit) for bit in bits)
-                    for port, bits in cell["connections"].items()}
-            kind = cell["type"]
-            inner = netlists[kind] if owner is None and kind in netlists else netlist
-            into = inner["top"] if inner is not netlist else kind
-            of = owners.get(key, len(owners)) if owner is None else owner
-            where = f"{path}.{key}" if path else key
-            if into in inner["modules"]:
-                place(inner, into, pins, of, where)
-            elif kind in primitives:
-                primitives[kind](gates, Cell(kind, cell["parameters"], pins, of, where))
-            else:
-                raise ToolError(f"{where}: primitive {kind} of family {design.family} has no "
-                                "model in the simulation of mapped netlists")
-
-    top = netlists[design.top]
-    ports = top["modules"][top["top"]]["ports"]
-    gates.ports = {name: [gates.new() for _ in port["bits"]] for name, port in ports.items()}
-    place(top, top["top"], gates.ports, None, "")
-    for name, port in ports.items():
-        if port["direction"] == "input":
-            gates.drive(gates.ports[name], "port", len(owners))
-        else:
-            gates.load(gates.ports[name], "port")
-    gates.finish()
-    return gates

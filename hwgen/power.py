@@ -23,7 +23,8 @@ from .cell_energies import (
 )
 from .design import Design
 from .errors import MismatchError, ToolError
-from .gates import ONE, ZERO, Gates, flatten
+from .flatten import flatten
+from .gates import ONE, ZERO, Gates
 from .report import load_report
 from .resources import Resources
 from .simulate import Progress

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from power.gate_designs import (
+from gate_designs import (
     BEATS,
     PART,
     TOP,
@@ -15,7 +15,8 @@ from power.gate_designs import (
 
 from hwgen.activity import measure, settling_frames
 from hwgen.errors import ToolError
-from hwgen.gates import ONE, Gates, flatten
+from hwgen.flatten import flatten
+from hwgen.gates import ONE, Gates
 from hwgen.simulate import SimulationError
 from hwgen.synth import has_netlists, mapped_netlists, synthesize
 

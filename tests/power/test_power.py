@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from power.gate_designs import add_lut, add_register, wires
+from gate_designs import add_lut, add_register, wires
 from rich.console import Console
 
 from benchmarks import power as benchmark
@@ -174,6 +174,12 @@ def test_the_table_shows_what_the_report_holds(estimated):
     assert f"{power['fps_per_w']:,.1f} frames/s/W" in text
     assert "of random input, seed 0" in text
     assert "within a factor of 2 either way" in text
+
+
+def test_the_report_command_shows_the_power_too(estimated, capsys):
+    capsys.readouterr()
+    assert main(["report", str(estimated[0])]) == 0
+    assert "\nDynamic power by layer, mW\n" in capsys.readouterr().out
 
 
 def test_still_frames_take_less_than_random_ones(estimated, tmp_path, capsys):
