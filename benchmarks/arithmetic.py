@@ -38,7 +38,7 @@ from hwgen.arith.dsp import DspDotProduct, plan_slices
 from hwgen.arith.phased_product import PhasedPlan, PhasedProduct
 from hwgen.blocks.activation_kinds import activation_of
 from hwgen.blocks.constant_layer import ConstantLayerConfig, ConstantNeurons
-from hwgen.blocks.primitives import Export
+from hwgen.blocks.export import Export
 from hwgen.blocks.window import WindowGeometry
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig

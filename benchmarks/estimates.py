@@ -1,20 +1,30 @@
-"""Estimated against synthesized resources, block by block.
+"""Estimated against synthesized resources: layers of networks, blocks, or adders.
 
-    python benchmarks/estimates.py [--seed N] [--blocks N] [DIR ...]
+    python benchmarks/estimates.py [--networks N] [--zoo FOLDER] [--seed N] [-o FILE.json]
+    python benchmarks/estimates.py --blocks N [--seed N]
+    python benchmarks/estimates.py DIR ...
     python benchmarks/estimates.py --sums N [--seed N]
 
-Synthesizes random neuron layers and sliding windows, or the blocks of the build directories given,
-and prints for each LUT, LUTRAM, FF and block RAM as estimated and as Yosys counts them, then the
-median and the worst error of the LUTs.
+Builds the examples, random networks and those of FOLDER/NAME/model.onnx for a Zybo Z7-10 in three
+foldings each, the smallest, the fastest in 70 % of the chip and one between, synthesizes them, and
+prints LUT, FF, block RAM and DSP slices of each layer as estimated and as Yosys counts them, where
+they differ most; then the median and the worst error. An error counts as small up to 15 % or 20
+LUTs.
 
-With ``--sums`` makes the adders of random layers with constant weights, without synthesis, prints
-their LUTs and flip-flops as estimated and as counted, and what a fit to these alone would be.
+With ``--blocks`` that of random neuron layers and sliding windows, with DIR that of the blocks of
+build directories. With ``--sums`` makes the adders of random layers with constant weights, without
+synthesis, prints their LUTs and flip-flops as estimated and as counted, and what a fit to these
+alone would be.
 """
 
 import argparse
+import json
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +38,34 @@ from hwgen.blocks.neuron_layer import NeuronLayerConfig
 from hwgen.blocks.window import WindowGeometry
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
+from hwgen.boards import load_board
+from hwgen.build import DEFAULT_SHARE, Built, Target, plan_design, write_build
 from hwgen.design import BlockInfo, Design, StreamPort
+from hwgen.errors import BoardError, ModelError
+from hwgen.graph import Graph
 from hwgen.hardware import INPUT, HwGraph, HwNode, Source
+from hwgen.lower import plan_layers
+from hwgen.model import Model, load_model
+from hwgen.onnx_import import import_onnx
 from hwgen.ops import Requantize, Threshold
+from hwgen.passes import run_pipeline
 from hwgen.resources import Resources
 from hwgen.streams import TensorStream
 from hwgen.synth import synthesize
 from hwgen.types import BIPOLAR, TERNARY, NumType, int_type, smallest_type, uint_type
 from hwgen.verilog import write_verilog
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+from tests.random_networks import random_model  # noqa: E402
+
+EXAMPLES, BOARD = ROOT / "examples", "zybo-z7010"
+COUNTED = [("lut", "LUT"), ("lutram", "LUTRAM"), ("ff", "FF"), ("bram36", "BRAM36"), ("dsp", "DSP")]
+WORST_SHARE, WORST_LUTS = 0.15, 20  # errors up to either are small
+SHOWN = 40
+
+Row = tuple[str, str, Resources, Resources]
+"""Name, blocks, estimate and synthesis."""
 
 TYPES = (BIPOLAR, TERNARY, uint_type(1), uint_type(2), uint_type(4), int_type(4), int_type(8),
          uint_type(8))
@@ -156,13 +186,69 @@ def synthesize_blocks(blocks: list[Block], folder: Path) -> dict[str, Resources]
     return synthesize(folder).blocks
 
 
-def rows_of_random(seed: int, count: int) -> Iterator[tuple[str, str, Resources, Resources]]:
+def rows_of_random(seed: int, count: int) -> Iterator[Row]:
     rng = np.random.default_rng(seed)
     blocks = [random_block(rng) for _ in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         found = synthesize_blocks(blocks, Path(folder))
     for n, block in enumerate(blocks):
         yield describe(block), type(block).__name__, block.estimate("xc7"), found[f"b{n}"]
+
+
+def networks(count: int, seed: int, zoo: Path | None) -> Iterator[tuple[str, Model]]:
+    """Name, model and input type of the examples, of some random networks and of a folder's."""
+    for file in sorted(EXAMPLES.glob("*/*.json")):
+        yield f"{file.parent.name}/{file.stem}", load_model(file)
+    for n in range(seed, seed + count):
+        yield f"random{n}", random_model(n)
+    for file in sorted(zoo.glob("*/model.onnx")) if zoo else []:
+        try:
+            yield file.parent.name, import_onnx(file)
+        except ModelError as error:  # no type of its input
+            print(f"{file}: left out: {error}", file=sys.stderr)
+
+
+def foldings(graph: Graph) -> Iterator[tuple[str, Target, Built]]:
+    """The fastest within 70 % of the board, the smallest, and one between in clocks a frame; as
+    many as there are."""
+    board = load_board(BOARD)
+
+    def target(fps: float | None, share: float = 1.0) -> Target:
+        return Target(board, board.clock_mhz, Resources(
+            *(share * limit for limit in astuple(board.limits))), fps)
+
+    slow = max(o.cycles for p in plan_layers(graph) for o in p.options(board.family))
+    fast = plan_design(graph, target(None, DEFAULT_SHARE))
+    yield "fast", target(None, DEFAULT_SHARE), fast
+    between = (slow * fast.timing.interval) ** 0.5
+    for name, interval in (("between", between), ("small", slow)):
+        chosen = target(board.clock_mhz * 1e6 / interval)
+        yield name, chosen, plan_design(graph, chosen)
+
+
+def rows_of_networks(found: Iterable[tuple[str, Model]]) -> Iterator[Row]:
+    """One row a layer of each folding."""
+    for name, model in found:
+        seen = set()
+        try:
+            for folding, target, built in foldings(run_pipeline(model.to_graph())):
+                chosen = str([option.folding for option in built.choice.options.values()])
+                if chosen not in seen:
+                    seen.add(chosen)
+                    yield from rows_of_design(f"{name} {folding}", model, target, built)
+        except BoardError as error:
+            print(f"{name}: left out: {error}", file=sys.stderr)
+
+
+def rows_of_design(name: str, model: Model, target: Target, built: Built) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as scratch:
+        write_build(model, built, target, Path(scratch) / "build")
+        used = synthesize(Path(scratch) / "build").layers
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for node in built.hardware.nodes:
+        kinds[node.layer].append(type(node.block).__name__.removesuffix("Config"))
+    for layer, guess in built.parts.items():
+        yield f"{name} {layer}", " ".join(kinds[layer]), guess, used[layer]
 
 
 def describe(block: Block) -> str:
@@ -176,36 +262,68 @@ def describe(block: Block) -> str:
     return f"{block.inputs[0]}{kernel}"
 
 
-def rows_of_build(folder: Path) -> Iterator[tuple[str, str, Resources, Resources]]:
+def rows_of_build(folder: Path) -> Iterator[Row]:
     found = synthesize(folder).blocks
     for block in Design.load(folder).blocks:
         yield block.name, block.block, block.estimate, found[block.name]
+
+
+def show(rows: Iterable[Row], most: int | None) -> None:
+    """Prints the rows, or those with the largest errors, and what errors there are."""
+    found = sorted(rows, key=lambda row: -_badness(row))
+    table = Table(box=None)
+    for name in ("", "blocks", *(name for _, name in COUNTED), "LUT error"):
+        table.add_column(name)
+    for name, kind, guess, real in found[:most]:
+        table.add_row(name, kind, *(f"{getattr(guess, k):.4g} / {getattr(real, k):.4g}"
+                                    for k, _ in COUNTED), f"{_error(guess.lut, real.lut):+.0%}")
+    Console(width=200).print(table)
+    errors = np.array([abs(_error(guess.lut, real.lut)) for *_, guess, real in found])
+    large = [row for row in found if _badness(row) > 1]
+    print(f"{len(found)} rows: LUT error median {np.median(errors):.1%}, worst {max(errors):.0%}; "
+          f"beyond {WORST_SHARE:.0%} and {WORST_LUTS} LUTs: {len(large)}")
+    for key, name in COUNTED:
+        pairs = np.array([[getattr(row[2], key), getattr(row[3], key)] for row in found])
+        print(f"{name}: {pairs[:, 0].sum():.6g} estimated, {pairs[:, 1].sum():.6g} synthesized")
+
+
+def _error(guess: float, real: float) -> float:
+    return (guess - real) / max(real, 1)
+
+
+def _badness(row: Row) -> float:
+    """The error in LUTs, 1 for the largest that counts as small."""
+    *_, guess, real = row
+    return abs(guess.lut - real.lut) / max(WORST_SHARE * real.lut, WORST_LUTS)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--networks", type=int, default=30, metavar="N")
+    parser.add_argument("--zoo", type=Path, metavar="FOLDER")
+    parser.add_argument("--blocks", type=int, metavar="N")
     parser.add_argument("--sums", type=int, metavar="N")
+    parser.add_argument("-o", dest="file", type=Path, metavar="FILE.json", help="rows as JSON")
     arguments = parser.parse_args()
     if arguments.sums:
         show_sums(arguments.seed, arguments.sums)
         return
-    rows = [row for folder in arguments.folders for row in rows_of_build(folder)] or \
-        list(rows_of_random(arguments.seed, arguments.blocks))
-    table = Table(box=None)
-    for name in ("block", "kind", "LUT", "LUTRAM", "FF", "BRAM36", "error"):
-        table.add_column(name)
-    errors = []
-    for name, kind, guess, real in rows:
-        error = (guess.lut - real.lut) / max(real.lut, 1)
-        errors.append(abs(error))
-        table.add_row(name, kind, *(f"{getattr(guess, k):.0f} / {getattr(real, k):.0f}" for k in
-                                    ("lut", "lutram", "ff")),
-                      f"{guess.bram36:g} / {real.bram36:g}", f"{error:+.0%}")
-    Console(width=170).print(table)
-    print(f"{len(rows)} blocks: LUT error median {np.median(errors):.1%}, worst {max(errors):.0%}")
+    most = None
+    if arguments.folders:
+        rows = [row for folder in arguments.folders for row in rows_of_build(folder)]
+    elif arguments.blocks:
+        rows = list(rows_of_random(arguments.seed, arguments.blocks))
+    else:
+        most, rows = SHOWN, []
+        for row in rows_of_networks(networks(arguments.networks, arguments.seed, arguments.zoo)):
+            rows.append(row)
+            if arguments.file:
+                arguments.file.write_text(json.dumps([
+                    [name, kind, guess.as_dict(), real.as_dict()]
+                    for name, kind, guess, real in rows]))
+    show(rows, most)
 
 
 if __name__ == "__main__":

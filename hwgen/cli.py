@@ -14,6 +14,7 @@ from rich.table import Table
 
 from . import __version__
 from .accuracy import load_labels, top1, top1_line
+from .activity import settling_frames
 from .boards import list_boards, load_board, parse_budget
 from .build import DEFAULT_SHARE, Target, build, check_folder
 from .cli_options import (
@@ -36,15 +37,20 @@ from .graph import Graph
 from .host import host_lines, host_work
 from .model import Model, load_model
 from .passes import run_pipeline
+from .power import check_family, estimate
+from .power_table import render_power
 from .report import load_report, render, update_report
 from .resources import Resources
 from .simulate import simulate, single_stream
 from .summary import layer_rows, layer_table
-from .synth import synthesize
+from .synth import has_netlists, synthesize
 from .terminal import print_json, print_result, progress
 from .verify import verify
 
 __all__ = ["entry_point", "main"]
+
+POWER_CLOCKS = 1_000_000  # that `hwgen power` counts where the frames are many, about
+POWER_FRAMES = 8  # random ones, of small networks
 
 
 def entry_point() -> None:
@@ -339,6 +345,33 @@ def synth_command(command: str, folder: Path, verbose: bool, as_json: bool) -> N
         print_result(render(report))
 
 
+@cli.command("power")
+@folder_argument
+@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="FILE.npy",
+              help="Frames to take the activity from; without it random ones.")
+@click.option("--raw", is_flag=True, help="The file holds integers, not real values.")
+@click.option("--frames", type=Count(1), metavar="N",
+              help="Frames to count, after those until the pipeline is full.  [default: as many as "
+              f"fit {POWER_CLOCKS:,} clocks, up to {POWER_FRAMES} or those of the file]")
+@click.option("--seed", type=int, default=0, help="Seed of random frames.")
+@long_running
+@json_option
+@click.pass_obj
+def power_command(command: str, folder: Path, input_file: Path | None, raw: bool,
+                  frames: int | None, seed: int, verbose: bool, as_json: bool) -> None:
+    """Estimate the power of the design in DIR from its activity on frames.
+
+    Simulates the mapped netlist, counts how often each net changes, and adds up the energies of
+    nets and cells, the clock tree, and the static power of the board file. Synthesizes first
+    where that has not been done.
+    """
+    report = _power(command, folder, input_file, raw, frames, seed, verbose)
+    if as_json:
+        print_json(report["power"])
+    else:
+        print_result(render_power(report))
+
+
 @cli.command("report")
 @folder_argument
 @json_option
@@ -409,16 +442,43 @@ def _frames(graph: Graph, file: Path, raw: bool) -> np.ndarray:
     return x
 
 
+def _random_frames(graph: Graph, count: int, seed: int) -> np.ndarray:
+    kind, rng = graph.input_tensor.dtype, np.random.default_rng(seed)
+    shape = (count, *graph.input_tensor.shape)
+    return rng.choice([-1, 1], shape) if kind.bipolar else \
+        rng.integers(kind.low, kind.high + 1, shape)
+
+
+def _power(command: str, folder: Path, input_file: Path | None, raw: bool, frames: int | None,
+           seed: int, verbose: bool) -> dict[str, Any]:
+    design = Design.load(folder)
+    check_family(design.family)
+    graph = _built_graph(folder)
+    most = max(1, POWER_CLOCKS // design.frame_interval_cycles)
+    if input_file is not None:
+        x = _frames(graph, input_file, raw)
+        count = frames or min(most, len(x))
+        source: dict[str, Any] = {"input": input_file.name}
+    else:
+        count = frames or min(most, POWER_FRAMES)
+        x = _random_frames(graph, count + settling_frames(design), seed)
+        source = {"input": "random", "seed": seed}
+    x = x[:count + settling_frames(design)]  # those behind are not simulated
+    if not has_netlists(folder):
+        _synthesize(command, folder, verbose)
+    with progress("simulating the mapped netlist", verbose) as talk:
+        with talk.step("golden model"):
+            expected = run_in_batches(graph, x)
+        with talk.step("activity and power"):
+            result = estimate(folder, x, expected, count, source=source, on_progress=talk.count)
+    return update_report(folder, "power", result.as_dict() | {"command": command})
+
+
 def _verify(command: str, folder: Path, frames: int, stall: float, seed: int,
             input_file: Path | None, verbose: bool) -> dict[str, Any]:
     graph = _built_graph(folder)
-    if input_file is not None:
-        x = _frames(graph, input_file, raw=True)
-    else:
-        kind, rng = graph.input_tensor.dtype, np.random.default_rng(seed)
-        shape = (frames, *graph.input_tensor.shape)
-        x = rng.choice([-1, 1], shape) if kind.bipolar else \
-            rng.integers(kind.low, kind.high + 1, shape)
+    x = _frames(graph, input_file, raw=True) if input_file is not None \
+        else _random_frames(graph, frames, seed)
     with progress("verifying", verbose) as talk:
         result = verify(folder, graph, x, stall=stall, seed=seed, on_progress=talk.count,
                         on_step=talk.on_step)

@@ -9,8 +9,9 @@ from pathlib import Path
 import highspy
 import numpy as np
 
+from .conv_choices import Folding
 from .errors import ModelError
-from .lower import Folding, Option, Plan
+from .lower import Option, Plan
 from .ops import Conv
 from .resources import Resources
 

@@ -3,16 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from itertools import pairwise
-from math import gcd, lcm
+from math import gcd
 
 import numpy as np
 
 from .arith.compressor import ARITHMETIC_MODULES
-from .arith.dsp import MAC, MAC_ROWS, plan_slices
-from .arith.phased_product import MOST_PHASES
-from .arith.trits import packed_width
+from .arith.dsp import MAC, MAC_ROWS
 from .blocks.activation_kinds import activation_ops
 from .blocks.add import AddConfig
 from .blocks.argmax import ArgMaxConfig
@@ -23,18 +19,19 @@ from .blocks.crop import CropConfig
 from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
 from .blocks.gate import GateConfig
-from .blocks.neuron_layer import NeuronLayerConfig, WeightSums
+from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
-from .blocks.primitives import ROM, rom_bram36
+from .blocks.primitives import ROM
 from .blocks.reorder import ReorderConfig
 from .blocks.select import SelectConfig
 from .blocks.spread import SpreadConfig
 from .blocks.upsample import UpsampleConfig
-from .blocks.width_adapter import WidthAdapterConfig
-from .blocks.window import WindowGeometry, window_type
+from .blocks.width_adapter import adapters_between
+from .blocks.window import WindowGeometry
 from .blocks.window_reader import WindowReaderConfig
 from .blocks.window_shift import WindowShiftConfig
+from .conv_choices import Candidate, Convolution, Folding, divisors
 from .errors import ModelError
 from .graph import Graph, Node, Tensor
 from .hardware import INPUT, HwGraph, HwNode, Source
@@ -54,16 +51,11 @@ from .ops import (
     Windows,
     ZeroInsert,
 )
-from .passes.absorb_selects import pick_outputs
 from .resources import Resources
 from .streams import TensorStream
-from .types import TERNARY, NumType
+from .types import NumType
 
-__all__ = ["Folding", "Option", "Plan", "between_divisors", "build_hardware", "divisors",
-           "plan_layers", "unique_name", "window_order"]
-
-Folding = dict[str, int | str]
-"""A layer's choices as reports and fold files state them."""
+__all__ = ["Option", "Plan", "build_hardware", "plan_layers", "unique_name"]
 
 BUILT = (Add, ArgMax, Concat, Conv, Crop, DepthToSpace, MaxPool, Select, Upsample, Windows,
          ZeroInsert)
@@ -71,25 +63,6 @@ BUILT = (Add, ArgMax, Concat, Conv, Crop, DepthToSpace, MaxPool, Select, Upsampl
 
 WIDEST_SELECT = 1 << 12
 """Bits of a pixel up to which any channels are selected by wires."""
-
-LOGIC_ROM_BITS = 1 << 18
-"""Weights of more bits are not offered as LUTs: they would fill a small chip."""
-
-DSP_BITS = 8
-"""Bits of a product from which DSP slices are offered for it; LUTs make smaller ones cheaply."""
-
-WHOLE_WINDOWS = ("shift", "columns")
-"""Kinds of windows that come with all elements in a beat."""
-
-SINGLE_DSP_LANES = 8
-"""Lanes up to which any number of them may have DSP slices; of more, quarters."""
-
-CONSTANT_WEIGHTS = 1 << 14
-"""Most weights other than 0 of a layer that has them in its wiring."""
-
-
-def divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,11 +180,10 @@ def _only_user(graph: Graph, node: Node) -> Node | None:
     return users[0] if len(users) == 1 and node.name != graph.output else None
 
 
-def _choices(plan: Plan) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...]]]:
+def _choices(plan: Plan) -> Iterator[Candidate]:
     op, (_, tensor) = plan.op, plan.inputs[0]
     if isinstance(op, Conv):
-        yield from _conv_choices(plan, op, tensor, divisors(op.weights.shape[3] // op.groups))
-        yield from _padded_choices(plan, op, tensor)
+        yield from Convolution(op, tensor, plan.accumulator, plan.activations).choices()
         return
     if isinstance(op, Select):
         yield from _select_choices(op, tensor)
@@ -297,208 +269,6 @@ def _select_choices(op: Select, tensor: Tensor):
                 stream, shape, runs[:, 0] // lanes, channels // lanes)),)
 
 
-def _padded_choices(plan: Plan, op: Conv, tensor: Tensor
-                    ) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...]]]:
-    """Where the divisors of the neurons lie far apart: some neurons more, dropped behind."""
-    neurons = op.weights.shape[3]
-    for pe in between_divisors(neurons) if op.groups == 1 else []:
-        picked = np.arange(-(-neurons // pe) * pe) % neurons
-        wide = pick_outputs(op, picked)
-        assert isinstance(wide, Conv)
-        padded = replace(plan, op=wide, activations=tuple(
-            (pick_outputs(activation, picked), kind) for activation, kind in plan.activations))
-        for folding, (*windows, (_, layer)) in _conv_choices(padded, wide, tensor, [pe]):
-            adapters = _adapters(layer.output, layer.output.with_lanes(gcd(pe, neurons)))
-            stream = adapters[-1].output if adapters else layer.output
-            height, width, _ = stream.shape
-            crop = CropConfig(stream, (0, height, 1), (0, width, 1), (0, neurons))
-            yield folding, (*windows, ("neurons", layer),
-                            *(("lanes", adapter) for adapter in adapters), ("", crop))
-
-
-def between_divisors(n: int) -> list[int]:
-    """Numbers that fill the gaps between divisors that are more than twice their predecessors: each
-    takes at most three quarters of the turns of the one before, and an eighth of the last turn's
-    places at most stay empty."""
-    found = []
-    for low, high in pairwise(divisors(n)):
-        if high <= 2 * low:
-            continue
-        turns = n // low
-        for pe in range(low + 1, high):
-            needed = -(-n // pe)
-            if needed <= 0.75 * turns and 8 * (needed * pe - n) <= n and needed > n // high:
-                found.append(pe)
-                turns = needed
-    return found
-
-
-def _conv_choices(plan: Plan, op: Conv, tensor: Tensor, pes: list[int]
-                  ) -> Iterator[tuple[Folding, tuple[tuple[str, Block], ...]]]:
-    # Windows never lie in padding alone: what is more is put around the image before.
-    excess = _excess_pad(op)
-    if any(excess):
-        out_type = window_type(tensor.dtype, op)
-        spread = partial(SpreadConfig, factor=(1, 1), pad=excess, value=op.pad_value,
-                         out_type=out_type)
-        wide = spread(TensorStream(tensor.dtype, tensor.shape, 1)).output
-        top, bottom, left, right = (p - e for p, e in zip(op.pad, excess))
-        inner = replace(op, pad=(top, bottom, left, right))
-        for folding, behind in _conv_choices(plan, inner, Tensor(wide.shape, out_type), pes):
-            lanes = behind[0][1].inputs[0].lanes
-            pad = spread(TensorStream(tensor.dtype, tensor.shape, lanes))
-            yield folding, (("pad", pad), *behind)
-        return
-    per_group, neurons = op.weights.shape[2], op.weights.shape[3] // op.groups
-    nonzero = int(np.count_nonzero(op.weights))
-    kinds = ["pointwise"] if op.pointwise else ["reader", "shift"]
-    if op.stride[0] > 1 and 1 not in op.kernel:
-        kinds.append("columns")
-    if op.groups == 1 and 1 not in op.kernel:
-        kinds.append("strips")
-    # Options share their matrices: in a large layer each takes megabytes.
-    ordered = cache(lambda kind, lanes: window_order(op, kind, lanes))
-    sums = WeightSums(ordered(kinds[0], 0))
-    all_inputs = cache(lambda kind, lanes: _side_by_side(
-        ordered(kind, _ordered_lanes(kind, lanes, op.groups))))
-    for kind in kinds:
-        for gp in divisors(op.groups):
-            for simd in divisors(per_group) if gp == 1 else [per_group]:
-                windows = _windows(kind, op, tensor, gp, simd)
-                if not windows and kind != "pointwise":
-                    continue
-                stream = windows[-1][1].output if windows else TensorStream(
-                    tensor.dtype, tensor.shape, gp * simd)
-                matrix = ordered(kind, _ordered_lanes(kind, stream.lanes, gp))
-                for pe in pes if gp == 1 else [neurons]:
-                    width = gp * pe * (stream.lanes // gp) * op.weight_type.width
-                    depth = op.weights.size * op.weight_type.width // width
-                    styles = []
-                    if depth == 1 or width * depth <= LOGIC_ROM_BITS:
-                        styles.append("logic")
-                    if 1 < depth <= MOST_PHASES and nonzero <= CONSTANT_WEIGHTS:
-                        styles.append("phases")
-                    if depth >= 16:
-                        styles.append("block")
-                        if op.weight_type == TERNARY and rom_bram36(
-                                packed_width(width // 2), depth) < rom_bram36(width, depth):
-                            styles.append("packed")
-                    hold = neurons // pe
-                    if stream.lanes == stream.channels and nonzero <= CONSTANT_WEIGHTS \
-                            and hold <= max(1, tensor.dtype.width):
-                        # One vector a beat: its weights can be wiring.
-                        styles = ["constant", *(styles if hold > 1 else [])]
-                    # Slices that can multiply these are offered beside LUTs.
-                    makers = [("lut", s, 0) for s in styles]
-                    if tensor.dtype.width * op.weight_type.width >= DSP_BITS and plan_slices(
-                            stream.lanes // gp, pe, tensor.dtype.width, op.weight_type,
-                            sums.extremes):
-                        few = gp == 1 and nonzero <= CONSTANT_WEIGHTS
-                        makers += [("dsp", s, lanes) for s in styles
-                                   if s not in ("constant", "phases")
-                                   for lanes in _dsp_lanes(stream.lanes // gp, few)]
-                    for multiplier, style, dsp_lanes in makers:
-                        layer: NeuronLayerConfig | ConstantLayerConfig = ConstantLayerConfig(
-                            stream, all_inputs(kind, stream.lanes), op.bias, plan.accumulator,
-                            plan.activations, hold) if style == "constant" else NeuronLayerConfig(
-                            stream, matrix, op.weight_type, op.bias, plan.accumulator,
-                            plan.activations, pe=pe, group_parallel=gp, style=style,
-                            multiplier=multiplier, dsp_lanes=dsp_lanes, sums=sums)
-                        choice: Folding = {"pe": pe, "simd": stream.lanes // gp}
-                        if op.groups > 1:
-                            choice["groups"] = gp
-                        if kind != "pointwise":
-                            choice["window"] = kind
-                        choice["weights"] = style
-                        if multiplier == "dsp":
-                            choice["multiply"] = multiplier
-                            if dsp_lanes < stream.lanes // gp:
-                                choice["dsp_lanes"] = dsp_lanes
-                        yield choice, (*windows, ("", layer))
-
-
-def _ordered_lanes(kind: str, lanes: int, groups: int) -> int:
-    """Lanes of a group, where the order of a window's elements depends on them."""
-    return lanes // groups if kind in (*WHOLE_WINDOWS, "strips") else 0
-
-
-def _dsp_lanes(simd: int, some: bool) -> list[int]:
-    """How many lanes may have their products made in DSP slices: all or, with ``some``, fewer."""
-    if not some:
-        return [simd]
-    if simd <= SINGLE_DSP_LANES:
-        return list(range(1, simd + 1))
-    return [simd * quarter // 4 for quarter in range(1, 5)]
-
-
-def _side_by_side(matrix: np.ndarray) -> np.ndarray:
-    """(groups, inputs, neurons) weights as (all inputs, all neurons), the rest zeros."""
-    groups, inputs, neurons = matrix.shape
-    whole = np.zeros((groups, inputs, groups, neurons), dtype=matrix.dtype)
-    whole[np.arange(groups), :, np.arange(groups)] = matrix
-    return whole.reshape(groups * inputs, groups * neurons)
-
-
-def _excess_pad(op: Conv) -> tuple[int, int, int, int]:
-    """Padding of each side beyond the kernel's extent less one."""
-    extent = WindowGeometry.of(op).extent
-    top, bottom, left, right = (max(p - extent[n // 2] + 1, 0) for n, p in enumerate(op.pad))
-    return top, bottom, left, right
-
-
-def _windows(kind: str, op: Conv, tensor: Tensor, gp: int, lanes: int
-             ) -> tuple[tuple[str, Block], ...]:
-    """The window blocks of a convolution; none if that kind can't do it so."""
-    if kind == "pointwise":
-        return ()
-    stream = TensorStream(tensor.dtype, tensor.shape, gp * lanes)
-    geometry, out_type = WindowGeometry.of(op), window_type(tensor.dtype, op)
-    if kind in WHOLE_WINDOWS and op.groups > gp and lanes != op.weights.shape[2]:
-        return ()
-    if kind == "shift":
-        return ("window", WindowShiftConfig(stream, geometry, out_type, gp)),
-    if kind == "columns":
-        # Rows first, then columns, with a FIFO between: that holds what the rows in which windows
-        # end bring too fast.
-        down, across = geometry.split()
-        rows = WindowShiftConfig(stream, down, out_type, gp)
-        return ("rows", rows), ("window", WindowShiftConfig(rows.output, across, out_type, gp))
-    if kind == "strips":
-        # Strips as high as a window in registers, which are read strip by strip.
-        down, across = geometry.split()
-        rows = WindowShiftConfig(stream, down, out_type)
-        return ("rows", rows), ("window", _reader(rows.output, across, out_type, gp))
-    return ("window", _reader(stream, geometry, out_type, gp)),
-
-
-def _reader(stream: TensorStream, geometry: WindowGeometry, out_type: NumType,
-            gp: int) -> WindowReaderConfig:
-    reader = WindowReaderConfig(stream, geometry, out_type, 0, gp)
-    # What lets the input run ahead is settled later; as many rows as windows move on is usual.
-    return replace(reader, rows=reader.least_rows + geometry.stride[0])
-
-
-def window_order(op: Conv, kind: str, lanes: int) -> np.ndarray:
-    """Weights as (groups, inputs, neurons), inputs in the order in which windows bring them.
-
-    ``lanes`` of each group at work matter to whole windows and strips only.
-    """
-    height, width, per_group, outputs = op.weights.shape
-    split = op.weights.reshape(height, width, per_group, op.groups, outputs // op.groups)
-    if kind in WHOLE_WINDOWS:
-        area = height * width
-        chunk = lanes // area
-        order = split.reshape(height, width, per_group // chunk, chunk, op.groups, -1)
-        order = order.transpose((4, 2, 0, 1, 3, 5) if kind == "shift" else (4, 2, 1, 0, 3, 5))
-    elif kind == "strips":
-        chunk = lanes // height
-        order = split.reshape(height, width, per_group // chunk, chunk, op.groups, -1)
-        order = order.transpose(4, 1, 2, 0, 3, 5)
-    else:
-        order = split.transpose(3, 0, 1, 2, 4)
-    return order.reshape(op.groups, height * width * per_group, -1).astype(np.int32)
-
-
 def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -> HwGraph:
     """Blocks of every layer with forks where a tensor has several readers and width adapters
     where lanes differ. FIFOs come later (:mod:`hwgen.schedule`)."""
@@ -533,7 +303,7 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
         for port, ((name, _), kind) in enumerate(zip(plan.inputs, option.inputs)):
             source = available[name].pop(0)
             suffix = f"{plan.name}_width" + (f"{port}" if len(plan.inputs) > 1 else "")
-            for step, adapter in enumerate(_adapters(streams[name], kind)):
+            for step, adapter in enumerate(adapters_between(streams[name], kind)):
                 nodes.append(HwNode(unique_name(f"{suffix}{'_down' * step}", taken), adapter,
                                     (source,), plan.name))
                 source = Source(nodes[-1].name)
@@ -603,28 +373,3 @@ def _output_root(graph: Graph) -> str:
     while name != graph.input and isinstance(graph.node(name).op, Reshape):
         name = graph.node(name).inputs[0]
     return name
-
-
-def _adapters(have: TensorStream, want: TensorStream) -> list[WidthAdapterConfig]:
-    """Adapters on the way to a stream of the same values with other lanes, perhaps reshaped."""
-    if have.lanes == want.lanes:
-        return []
-    both = lcm(have.lanes, want.lanes)
-    # Steps over more lanes than a pixel of either shape has go over fewer.
-    shape = next((s for s in (have.shape, want.shape) if s[2] % both == 0), None)
-    if shape is not None:
-        steps = [want.lanes] if both in (have.lanes, want.lanes) else [both, want.lanes]
-        return _chain(TensorStream(want.dtype, shape, have.lanes), steps)
-    common = gcd(have.lanes, want.lanes)
-    down = _chain(have, [common] if common != have.lanes else [])
-    up = [want.lanes] if common != want.lanes else []
-    return down + _chain(TensorStream(want.dtype, want.shape, common), up)
-
-
-def _chain(stream: TensorStream, steps: list[int]) -> list[WidthAdapterConfig]:
-    """One adapter after the other."""
-    adapters = []
-    for lanes in steps:
-        adapters.append(WidthAdapterConfig(stream, lanes))
-        stream = adapters[-1].output
-    return adapters

@@ -11,7 +11,7 @@ from typing import Any
 from .errors import ToolError
 from .resources import Resources
 
-__all__ = ["count_resources", "FAMILIES"]
+__all__ = ["cells_of", "count_resources", "FAMILIES"]
 
 
 def _sites(sites: int) -> Resources:
@@ -94,6 +94,30 @@ def count_resources(netlist: Mapping[str, Any], module: str, family: str, *,
     for name, count in inner.items():
         total += _times(count_resources(netlist, name, family, black_boxes=black_boxes), count)
     return total
+
+
+def cells_of(netlist: Mapping[str, Any], module: str,
+             black_boxes: Iterable[str] = ()) -> dict[str, Any]:
+    """A module and those in it that kept their hierarchy, without names of nets and attributes.
+
+    Returns
+    -------
+    dict
+        ``{"top": module, "modules": {name: {"ports": {...}, "cells": {...}}}}``; cells have
+        ``type``, ``parameters`` and ``connections``.
+    """
+    found: dict[str, Any] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        contents = netlist["modules"][name]
+        found[name] = {"ports": contents["ports"], "cells": {
+            key: {part: cell[part] for part in ("type", "parameters", "connections")}
+            for key, cell in contents["cells"].items() if cell["type"] != "$scopeinfo"}}
+        kinds = {cell["type"] for cell in found[name]["cells"].values()}
+        waiting += [kind for kind in kinds - found.keys() - set(black_boxes)
+                    if _is_kept(netlist, kind)]
+    return {"top": module, "modules": found}
 
 
 def _times(cost: Resources, count: int) -> Resources:

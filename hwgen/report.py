@@ -21,6 +21,7 @@ from .errors import ToolError
 from .figures import with_figures
 from .files import write_text
 from .host import host_lines
+from .power_table import render_power
 from .resources import Resources
 from .timing import MOST_CHAINS, MOST_LEVELS
 
@@ -84,7 +85,7 @@ def new_report(design: Design, board: Board, *,
         "fps": design.clock_mhz * 1e6 / design.frame_interval_cycles,
         "latency_cycles": design.latency_cycles, "layers": list(layers.values()),
         "estimate": sum((block.estimate for block in design.blocks), Resources()).as_dict(),
-        "available": board.limits.as_dict(),
+        "available": board.limits.as_dict(), "static_power_w": board.static_power_w,
         "host": dict(host or {"input": [], "output": []}),
         **(dataflow or {}), "versions": tool_versions(), "command": command,
     })
@@ -134,12 +135,14 @@ def update_report(folder: Path | str, section: str, value: Mapping[str, Any]) ->
 
 
 def render(report: Mapping[str, Any]) -> Group:
-    """The report as tables for a terminal: speed, layers and resources."""
+    """The report as tables for a terminal: speed, layers, resources and power."""
     parts: list[Any] = [_speed(report), _layers(report), _resources(report)]
     accuracy = report.get("accuracy")
-    notes = [*_timing_lines(report), *host_lines(report.get("host", {}))]
+    notes: list[Any] = [*_timing_lines(report), *host_lines(report.get("host", {}))]
     if accuracy:
         notes.append(top1_line(accuracy))
+    if "power" in report:
+        notes += [*([""] if notes else []), render_power(report)]
     return Group(*parts, *(["", *notes] if notes else []))
 
 

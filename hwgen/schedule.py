@@ -246,7 +246,7 @@ def round_depth(depth: int, width: int, frame: int = 0) -> int:
     words = depth - 1
     if memory_style(width, words) == "block":
         width = StreamFifo.stored_width(width, depth, frame)
-        power = 1 << (words - 1).bit_length()  # counters of a power of two wrap for free
+        power = 1 << (words - 1).bit_length()  # needs no pointer to its limit
         return power + 1 if ram_bram36(width, power) == ram_bram36(width, words) else depth
     return (32 if words <= 32 else 64 * ceil(words / 64)) + 1
 

@@ -197,15 +197,15 @@ def run_raw(folder: Path | str, design: Design, x: np.ndarray, *, stall: float =
                         f"tap{n}-bytes": beat_bytes(tap.stream)}
         command = [str(program), *(str(word) for name, value in options.items()
                                    for word in (f"--{name}", value))]
-        records = _execute(command, root / "rtl", Path(work, "stderr"),
-                           len(x) * (source.beats + sink.beats), on_progress)
+        ran = execute(command, root / "rtl", Path(work, "stderr"),
+                      len(x) * (source.beats + sink.beats), on_progress)
         if on_step is not None:
             on_step("simulation, one frame at a time" if single else "simulation",
                     perf_counter() - compiled)
-        return RawRun(read_beats(output_file, sink), records.frames, records.total, records.error,
+        return RawRun(read_beats(output_file, sink), ran.frames, ran.total_cycles, ran.error,
                       [(tap, read_beats(Path(work, f"tap{n}.bin"), tap.stream))
                        for n, tap in enumerate(tapped)],
-                      {fifo.name: peak for fifo, peak in zip(fifos, records.peaks)})
+                      {fifo.name: peak for fifo, peak in zip(fifos, ran.peaks)})
 
 
 def stall_limits(design: Design) -> tuple[int, int]:
@@ -233,19 +233,34 @@ def check_frames(design: Design, x: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class _Records:
-    """What the simulator says: frames as (first input, last output), clocks, error, peaks."""
+class Records:
+    """What a simulator printed.
 
-    frames: list[tuple[int, int]] = field(default_factory=list)
-    total: int = 0
+    Parameters
+    ----------
+    frames
+        Clocks of the first input beat and of the last output beat of each frame.
+    total_cycles
+        Clocks in all.
+    counted
+        Clocks whose activity was counted.
+    error
+        Why it ended early.
+    peaks
+        Most beats in each FIFO.
+    """
+
+    frames: list[tuple[int, int]]
+    total_cycles: int = 0
+    counted: int = 0
     error: str | None = None
     peaks: list[int] = field(default_factory=list)
 
 
-def _execute(command: list[str], cwd: Path, stderr: Path, beats: int,
-             on_progress: Progress | None) -> _Records:
-    """Run the simulator; its records."""
-    found = _Records()
+def execute(command: list[str], cwd: Path, stderr: Path, beats: int,
+            on_progress: Progress | None) -> Records:
+    """Run a simulator and read its records; ToolError if it fails without a word."""
+    records = Records([])
     with open(stderr, "wb") as log, \
             subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=log,
                              text=True) as process:
@@ -256,18 +271,20 @@ def _execute(command: list[str], cwd: Path, stderr: Path, beats: int,
                 on_progress(sum(map(int, rest.split())), beats)
             elif kind == "frame":
                 _, first_input, last_output = map(int, rest.split())
-                found.frames.append((first_input, last_output))
+                records.frames.append((first_input, last_output))
             elif kind == "fifo":
-                found.peaks.append(int(rest.split()[1]))
+                records.peaks.append(int(rest.split()[1]))
             elif kind == "done":
-                found.total = int(rest)
+                records.total_cycles = int(rest)
+            elif kind == "counted":
+                records.counted = int(rest)
             elif kind == "error":
-                found.error = rest
-    if process.returncode and found.error is None:
+                records.error = rest
+    if process.returncode and records.error is None:
         lines = stderr.read_text(errors="replace").strip().splitlines()
         raise ToolError(f"the simulator failed with status {process.returncode}: "
                         + (lines[-1] if lines else "no message"))
-    return found
+    return records
 
 
 # Beats and bytes. A beat is the little-endian bytes of its word, lane 0 in the lowest bits.

@@ -6,13 +6,14 @@ its cell libraries takes longer than a small block. Results are kept in the buil
 that only what changed runs again.
 """
 
+import gzip
 import hashlib
 import json
 import re
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,7 +25,7 @@ from .resources import Resources
 from .timing import BlockPaths, DesignTiming, ModuleTiming
 from .tools import yosys
 
-__all__ = ["SynthResult", "synthesize", "synthesize_module"]
+__all__ = ["SynthResult", "has_netlists", "mapped_netlists", "synthesize", "synthesize_module"]
 
 _COMMANDS = {"xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
              "ecp5": "synth_ecp5 -top {top}"}
@@ -102,11 +103,15 @@ class _Found:
         Its paths; None for one with black boxes, and for a family whose delays are not known.
     top
         Its part of the netlist if it has black boxes: what its paths need beside theirs.
+    netlist
+        Its cells and theirs of the modules in it, for :func:`mapped_netlists`; in a file of its
+        own.
     """
 
     used: Resources
     paths: ModuleTiming | None
     top: dict[str, Any] | None
+    netlist: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         return {"used": self.used.as_dict(), "top": self.top,
@@ -150,7 +155,7 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
     cache = folder / "synth" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     results = {key: _Found.from_dict(json.loads((cache / f"{key}.json").read_text("utf-8")))
-               for key in runs if (cache / f"{key}.json").is_file()}
+               for key in runs if _kept(cache, key)}
     batches = _batches([job for key, job in runs.items() if key not in results], jobs)
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -167,10 +172,8 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
                     problems += error.problems
                     continue
                 for job, result in zip(batch, found):
-                    results[job.key] = result
-                    draft = cache / f"{job.key}.tmp"
-                    draft.write_text(json.dumps(result.as_dict()), encoding="utf-8")
-                    draft.replace(cache / f"{job.key}.json")
+                    results[job.key] = replace(result, netlist={})
+                    _keep(cache, job.key, result)
                 if on_step:
                     more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
                     on_step(f"Yosys: {batch[0].module}{more}", seconds)
@@ -188,6 +191,60 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
     top = by_module[design.top].used
     return SynthResult(_tool(), sum(blocks.values(), top), top, blocks, layers,
                        _design_timing(design, by_module))
+
+
+def has_netlists(folder: Path | str) -> bool:
+    """Whether the design was synthesised as it is now."""
+    folder = Path(folder).resolve()
+    design = Design.load(folder)
+    design.files(folder)
+    cache = folder / "synth" / "cache"
+    return all(_kept(cache, job.key) for job in _plan(folder, design).values())
+
+
+def mapped_netlists(folder: Path | str) -> dict[str, dict[str, Any]]:
+    """The mapped netlist of each module of a design that has been synthesised.
+
+    Returns
+    -------
+    dict
+        By module: ``{"top": name, "modules": {name: {"ports", "cells"}}}`` as Yosys writes them,
+        with ``type``, ``parameters`` and ``connections`` of cells. Modules that differ in name only
+        share one.
+
+    Raises
+    ------
+    ToolError
+        The design was not synthesised as it is now.
+    """
+    folder = Path(folder).resolve()
+    design = Design.load(folder)
+    cache = folder / "synth" / "cache"
+    work = _plan(folder, design)
+    if missing := [module for module, job in work.items() if not _kept(cache, job.key)]:
+        raise ToolError(f"{folder}: module {missing[0]} has no netlist of this Verilog; "
+                        "synthesize the design with `hwgen synth`")
+    texts = {key: json.loads(gzip.decompress(_netlist_file(cache, key).read_bytes()))
+             for key in {job.key for job in work.values()}}
+    return {module: texts[job.key] for module, job in work.items()}
+
+
+def _netlist_file(cache: Path, key: str) -> Path:
+    return cache / f"{key}.netlist.gz"
+
+
+def _kept(cache: Path, key: str) -> bool:
+    return (cache / f"{key}.json").is_file() and _netlist_file(cache, key).is_file()
+
+
+def _keep(cache: Path, key: str, result: _Found) -> None:
+    """Write a result into the cache, each file whole or not at all."""
+    netlist = gzip.compress(json.dumps(result.netlist).encode(), compresslevel=3, mtime=0)
+    for file, content in ((_netlist_file(cache, key), netlist),
+                          (cache / f"{key}.json", json.dumps(result.as_dict()).encode())):
+        draft = file.with_suffix(".tmp")
+        draft.write_bytes(content)
+        draft.replace(file)
 
 
 def _design_timing(design: Design, by_module: dict[str, _Found]) -> DesignTiming | None:
@@ -336,10 +393,11 @@ def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[_Found]:
 
 
 def _found(mapped: dict[str, Any], job: _Job, family: str) -> _Found:
-    used = netlist.count_resources(mapped, job.module, family,
-                                   black_boxes=[name for name, _ in job.boxes])
+    boxes = [name for name, _ in job.boxes]
+    used = netlist.count_resources(mapped, job.module, family, black_boxes=boxes)
+    cells = netlist.cells_of(mapped, job.module, boxes)
     if family not in cell_delays.FAMILIES:
-        return _Found(used, None, None)
+        return _Found(used, None, None, cells)
     if job.boxes:
-        return _Found(used, None, mapped["modules"][job.module])
-    return _Found(used, timing.module_timing(mapped, job.module), None)
+        return _Found(used, None, mapped["modules"][job.module], cells)
+    return _Found(used, timing.module_timing(mapped, job.module), None, cells)

@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .blocks.counters import turns
+from .blocks.export import Export
 from .blocks.gate import GateConfig
-from .blocks.primitives import Export
 from .hardware import INPUT, HwGraph, HwNode, Source
 
 __all__ = ["TOP", "HwTop", "bus_width", "input_ports", "output_ports", "wire_name"]

@@ -13,7 +13,7 @@ from typing import TypeVar
 from amaranth.back import rtlil
 
 from .blocks.block import Block
-from .blocks.primitives import Export
+from .blocks.export import Export
 from .files import render_template
 from .hardware import HwGraph
 from .tools import yosys
@@ -124,5 +124,6 @@ def _convert(name: str, text: str, rtl: Path, scratch: Path) -> list[str]:
             "opt_expr -mux_undef -mux_bool", "pmuxtree", "opt_merge", clean, "memory_collect",
             "setattr -mod -unset generator -unset top *",
             # Mapped together with the logic around them, weights in LUTs take up to twice as many.
-            "select -set weights *__weights", "setattr -mod -set keep_hierarchy \"yes\" @weights",
+            "select -set weights *__weights__rom",
+            "setattr -mod -set keep_hierarchy \"yes\" @weights",
             f"write_verilog -norename {yosys.quoted(rtl / f'{name}.v')}"]

@@ -7,8 +7,9 @@ from hwgen.blocks.fork import ForkConfig
 from hwgen.blocks.width_adapter import WidthAdapterConfig
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
+from hwgen.conv_choices import between_divisors, divisors
 from hwgen.errors import ModelError
-from hwgen.lower import between_divisors, build_hardware, divisors, plan_layers, unique_name
+from hwgen.lower import build_hardware, plan_layers, unique_name
 from hwgen.ops import Add, ArgMax, Bias, Clip, Concat, Conv, MaxPool, Requantize, Reshape, SumPool
 from hwgen.real_ops import Affine
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type

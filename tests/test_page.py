@@ -21,6 +21,7 @@ from hwgen.page.charts import (
     short,
 )
 from hwgen.page.numbers import lookup, number, pointer, shown
+from hwgen.power_table import KIND_NAMES
 from hwgen.report import load_report
 from tests.chromium import find_chromium, visit
 
@@ -48,6 +49,9 @@ def full(built):
     layers = {layer["name"]: {key: 1.1 * value for key, value in layer["estimate"].items()}
               for layer in built["layers"]}
     total = {key: 1.1 * value for key, value in built["estimate"].items()}
+    kinds = dict.fromkeys(KIND_NAMES, 0.0123 / len(KIND_NAMES))
+    part = {"dynamic_w": 0.002, "kinds": kinds, "toggle_rate": 0.1, "glitch_rate": 0.02,
+            "constant_guess_w": 0.003}
     path = {"ns": 5.04, "route_ns": 3.96, "levels": 4, "carry_chains": 1, "from": "a<b", "to": "c"}
     return with_figures(built | {
         "sim": {"tool": "Verilator 5.48", "frames": 20, "frame_interval_cycles": 2148,
@@ -63,12 +67,15 @@ def full(built):
         "synth": {"tool": "Yosys 0.70", "total": total, "top": {}, "blocks": {}, "layers": layers,
                   "timing": {"period_ns": 6.67, "longest": path}},
         "power": {"static_w": 0.11, "dynamic_w": 0.0123, "total_w": 0.1223,
-                  "energy_per_frame_j": 1.75e-6, "fps_per_w": 571_000.0,
-                  "by_kind": {"clock": 0.004, "logic": 0.0083},
-                  "by_layer": {name: 0.002 for name in layers}, "frames": 6,
-                  "source": "Constants: a & b", "toggle_rate": 0.12,
-                  "constant_guess": {"toggle_rate": 0.125, "total_w": 0.15},
-                  "uncertainty": "within a factor of 2"}})
+                  "kinds": kinds, "top": part, "layers": {name: part for name in layers},
+                  "fps": 69_832.4, "energy_per_frame_j": 1.75e-6, "fps_per_w": 571_000.0,
+                  "chip": {"processing_system_w": 1.5, "total_w": 1.6223,
+                           "energy_per_frame_j": 2.3e-5, "fps_per_w": 43_000.0},
+                  "uncertainty": {"dynamic_factor": 2, "low_w": 0.116, "high_w": 0.135},
+                  "activity": {"input": "maps & more.npy", "frames": 6, "clocks": 12_888,
+                               "simulated_frames": 8, "toggle_rate": 0.12, "glitch_rate": 0.03},
+                  "constant_guess": {"toggle_rate": 0.125, "dynamic_w": 0.04, "total_w": 0.15,
+                                     "kinds": kinds}}})
 
 
 class Page(HTMLParser):
@@ -136,7 +143,7 @@ def test_headline_figures_are_there(page):
             "/synth/total/lut", "/accuracy/top1", "/accuracy/auc", "/power/total_w",
             "/figures/benchmark/latency_ms", "/figures/benchmark/throughput_fps",
             "/figures/benchmark/energy_per_inference_j", "/synth/timing/longest/ns",
-            "/sim/fifo_peaks/conv1", "/power/by_layer/conv1"} <= keys
+            "/sim/fifo_peaks/conv1", "/power/layers/conv1/dynamic_w"} <= keys
 
 
 def test_the_page_is_one_small_file_that_asks_for_nothing(full):

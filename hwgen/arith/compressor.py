@@ -8,13 +8,10 @@ from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..blocks.primitives import Export
+from ..blocks.export import ARITHMETIC, Export
 from .bit_heap import INVERTED, LUT_INPUTS, ONE, SHIFT_REGISTER, Adder, Compression, Lut
 
-__all__ = ["ARITHMETIC", "ARITHMETIC_MODULES", "Compressor", "compressor_verilog"]
-
-ARITHMETIC = "hwgen_arith"
-"""Verilog file of the modules that an exported compressor instantiates."""
+__all__ = ["ARITHMETIC_MODULES", "Compressor", "compressor_verilog"]
 
 ARITHMETIC_MODULES = (ARITHMETIC, "hwgen_lut6_2", "hwgen_lut6", "hwgen_table", "hwgen_add2",
                       "hwgen_add3", "hwgen_chain")

@@ -15,7 +15,8 @@ from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Val
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..blocks.primitives import Export, delay, delay_resources
+from ..blocks.export import Export
+from ..blocks.primitives import delay, delay_resources
 from ..resources import Resources
 from ..types import TERNARY, NumType
 from .bit_heap import Compression, Term, compress, compressed

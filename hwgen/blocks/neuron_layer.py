@@ -9,37 +9,21 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.compressor import Compressor
-from ..arith.dot_product import DotProduct, product_offsets
-from ..arith.dsp import DspDotProduct, DspPlan, plan_slices
-from ..arith.phased_product import MOST_PHASES, PhasedPlan, PhasedProduct, phased_resources
-from ..arith.trits import FIVE_BITS, pack_trits, packed_width, unpacker
+from ..arith.dot_product import product_offsets
+from ..arith.dsp import DspPlan, plan_slices
+from ..arith.phased_product import MOST_PHASES, PhasedPlan
 from ..ops import Bias, Op, Threshold
 from ..resources import Resources
 from ..streams import TensorStream
 from ..types import TERNARY, NumType, uint_type
 from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
-from .counters import (
-    counter,
-    counter_ahead,
-    credit_resources,
-    credits,
-    turn_codes,
-    turns_ahead,
-)
+from .counters import counter_ahead, credit_resources, credits, turns_ahead
 from .elementwise import activation_units
 from .fifo import fifo_resources
-from .primitives import (
-    DelayLine,
-    Rom,
-    StreamFifo,
-    delay,
-    delay_resources,
-    rom_bram36,
-    rom_luts,
-    rom_tiling,
-)
+from .primitives import DelayLine, Rom, StreamFifo, delay, delay_resources, rom_luts
+from .products import Products, products_resources
+from .weight_memory import WeightMemory
 
 __all__ = ["NeuronLayer", "NeuronLayerConfig", "WeightSums"]
 
@@ -238,20 +222,6 @@ class NeuronLayerConfig(BufferedBlock):
         kind = self.input.dtype
         return (2, -1) if kind.bipolar else (1, -(1 << (kind.width - 1)) if kind.signed else 0)
 
-    @property
-    def _lut_lanes(self) -> int:
-        """Lanes of a group at work whose products LUTs make."""
-        if self.multiplier == "lut":
-            return self.simd
-        return self.simd - self.dsp_lanes if self.dsp_lanes else 0
-
-    @property
-    def _dot(self) -> tuple[int, int, NumType, int]:
-        """Lanes, bits of a lane, type of weights and bits of the sum of a step's products in
-        LUTs."""
-        return (self._lut_lanes, self.input.dtype.width, self.weight_type,
-                self._sum_type.width - (self._a[0] - 1))
-
     @cached_property
     def slices(self) -> DspPlan | None:
         """The DSP slices of a group at work: those that accumulate by themselves, where a slice has
@@ -259,9 +229,10 @@ class NeuronLayerConfig(BufferedBlock):
         if self.multiplier != "dsp":
             return None
         kind = (self.pe, self.input.dtype.width, self.weight_type, self._sums.extremes)
+        lanes = self.dsp_lanes or self.simd
         alone = plan_slices(1, *kind, self.steps) \
-            if self.hold == self.simd == 1 < self.steps and not self._lut_lanes else None
-        return alone or plan_slices(self.simd - self._lut_lanes, *kind)
+            if self.hold == self.simd == lanes == 1 < self.steps else None
+        return alone or plan_slices(lanes, *kind)
 
     @cached_property
     def _sums(self) -> WeightSums:
@@ -310,12 +281,17 @@ class NeuronLayerConfig(BufferedBlock):
         return found - self.slices.lowest * sliced if self.slices else found
 
     @cached_property
-    def phases(self) -> tuple[PhasedPlan, ...]:
-        """Products of each group at work, with weights that take turns."""
-        shape = (self.depth, self.group_parallel, self.pe, self.simd)
-        words = self.weight_type.decode(self.weight_codes()).reshape(shape)
-        return tuple(PhasedPlan(words[:, g], self.input.dtype.width, self._dot[3])
-                     for g in range(self.group_parallel))
+    def products(self) -> list[Products]:
+        """Of each group at work."""
+        plans: list[PhasedPlan | None] = [None] * self.group_parallel
+        width = self._sum_type.width - (self._a[0] - 1)
+        if self.style == "phases":
+            shape = (self.depth, self.group_parallel, self.pe, self.simd)
+            words = self.weight_type.decode(self.weight_codes()).reshape(shape)
+            plans = [PhasedPlan(words[:, g], self.input.dtype.width, width)
+                     for g in range(self.group_parallel)]
+        return [Products(self.simd, self.pe, self.input.dtype.width, self.weight_type, width,
+                         self.slices, plan) for plan in plans]
 
     def weight_codes(self) -> np.ndarray:
         """Unsigned codes, (depth, group_parallel * pe * simd)."""
@@ -328,75 +304,16 @@ class NeuronLayerConfig(BufferedBlock):
         step, low = self._a
         return self.bias + (low * self._sums.total - step * self._offsets).reshape(-1)
 
-    @property
-    def _word(self) -> int:
-        """Weights that are read in a clock."""
-        return self.group_parallel * self.pe * self.simd
-
-    @property
-    def _rom_width(self) -> int:
-        """Bits of a word of weight memory."""
-        return packed_width(self._word) if self.style == "packed" \
-            else self._word * self.weight_type.width
+    @cached_property
+    def memory(self) -> WeightMemory:
+        """The memory of the weights."""
+        return WeightMemory(self.weight_codes, self.group_parallel * self.pe * self.simd,
+                            self.weight_type, self.rounds, self.steps, self.hold, self.style)
 
     @cached_property
-    def _joint_address(self) -> bool:
-        """Whether the counters of neuron, step and round are the address of the weights side by
-        side: where that takes no larger a memory."""
-        counts = [count for count in (self.rounds, self.steps, self.hold) if count > 1]
-        if self.style == "phases":  # their plan is in order
-            return counts == [self.hold]
-        joint = self._joint_depth
-        if self.style == "logic":
-            return rom_luts(joint) <= rom_luts(self.depth)
-        width = self._rom_width
-        return rom_bram36(width, joint) <= rom_bram36(width, self.depth) \
-            and rom_tiling(width, joint)[1] <= rom_tiling(width, self.depth)[1]
-
-    @property
-    def _joint_depth(self) -> int:
-        return 1 << sum((n - 1).bit_length() for n in (self.hold, self.steps, self.rounds))
-
-    @property
-    def _rom_depth(self) -> int:
-        return self._joint_depth if self._joint_address else self.depth
-
-    @property
-    def _rom_latency(self) -> int:
-        """Clocks of the memory, and of what unpacks its words."""
-        if self.style == "phases":
-            return 0
-        if self.style == "packed":
-            return Rom.latency_of("block", self._rom_width, self._rom_depth) + 1
-        return Rom.latency_of(self.style, self._rom_width, self._rom_depth)
-
-    def rom(self) -> Rom:
-        """The weight memory."""
-        codes = self.weight_codes()
-        if self._joint_address:
-            neuron, step, around = np.ix_(
-                turn_codes(self.rounds), turn_codes(self.steps), np.arange(self.hold))[::-1]
-            bits = [(n - 1).bit_length() for n in (self.hold, self.steps)]
-            places = neuron + (step << bits[0]) + (around << sum(bits))
-            joint = np.zeros((self._rom_depth, codes.shape[1]), dtype=codes.dtype)
-            joint[places.reshape(-1)] = codes
-            codes = joint
-        if self.style == "packed":
-            return Rom(pack_trits(TERNARY.decode(codes)), FIVE_BITS, "block", "weights",
-                       self._rom_width)
-        return Rom(codes, self.weight_type.width, self.style, "weights")
-
-    def _latencies(self) -> tuple[int, int]:
-        """Clocks of weight memory and dot product; of slices that accumulate, to their last
-        register, which holds the result."""
-        if self.slices:
-            clocks = self.slices.latency(self._dot[3]) - self.accumulates
-            if self._lut_lanes:  # and a clock to join the two
-                clocks = 1 + max(clocks, DotProduct.latency_of(*self._dot))
-            return self._rom_latency, clocks
-        if self.style == "phases":
-            return 0, max(plan.compression.latency for plan in self.phases)
-        return self._rom_latency, DotProduct.latency_of(*self._dot)
+    def _dot_clocks(self) -> int:
+        """Clocks of the products and their sums: groups with weights in them may be unlike."""
+        return max(products.latency for products in self.products)
 
     @cached_property
     def units(self) -> tuple[Activation, ...]:
@@ -414,7 +331,7 @@ class NeuronLayerConfig(BufferedBlock):
     @property
     def pipeline(self) -> int:
         """Clocks from the issue of a step to the output FIFO."""
-        return sum(self._latencies()) + 1 + sum(u.latency for u in self.units)
+        return self.memory.latency + self._dot_clocks + 1 + sum(u.latency for u in self.units)
 
     @property
     def latency(self) -> int:
@@ -444,47 +361,25 @@ class NeuronLayerConfig(BufferedBlock):
 
     def estimate(self, family):
         outputs = self.group_parallel * self.pe
-        acc, width = self._sum_type.width, self._rom_width
-        lanes, *kind = self._dot
-        if self.slices:
-            parts = sum([self.slices.resources(kind[-1], self._rom_latency)]
-                        * self.group_parallel, Resources())
-            if lanes:
-                parts += DotProduct.resources(lanes, outputs, *kind) \
-                    + Resources(lut=outputs * acc, ff=outputs * acc)
-        elif self.style == "phases":
-            parts = phased_resources(self.phases)
-        else:
-            parts = DotProduct.resources(lanes, outputs, *kind)
+        acc = self._sum_type.width
+        parts = products_resources(self.products, self.memory.latency) + self.memory.estimate()
         if not self.accumulates:
             adds = self.steps > 1 or not self._from_zero
             parts += Resources(lut=outputs * acc * adds, ff=outputs * acc)
         if self.steps > 1 and not self.accumulates:
             parts += DelayLine.resources(outputs * acc, self.hold)
             parts -= Resources(ff=outputs * acc * (self.hold == 1))  # that is the sum itself
-        if self.depth > 1 and self.style == "logic":
-            # Of few words, many bits are equal: they are there once.
-            unlike = min(width, 1 << self.depth)
-            parts += Resources(lut=unlike * rom_luts(self.depth), ff=unlike)
-        elif self.depth > 1 and self.style != "phases":
-            rows = rom_tiling(width, self._rom_depth)[1]
-            parts += Resources(bram36=rom_bram36(width, self._rom_depth))
-            levels = Rom.latency_of("block", width, self._rom_depth) - 2
-            if self.style == "packed":
-                parts += unpacker(self._word).resources
-            parts += Resources(lut=width * (rows - 1) / 3, ff=width * rows + levels * width)
         starts = self.rounds * self.hold
         if starts > 1 and not self._from_zero:
             parts += Resources(lut=outputs * acc * 0.8 * rom_luts(starts), ff=outputs * acc)
         # The held beat, and its copies beside the weight memory; what goes beside the sums.
-        beside = self._rom_latency + PRODUCT_CLOCKS
+        beside = self.memory.latency + PRODUCT_CLOCKS
         groups = (self.rounds * self.hold - 1).bit_length()
         parts += Resources(ff=self.input.data_width + beside)
-        parts += delay_resources(self.group_parallel * lanes * self.input.dtype.width,
-                                 self._rom_latency)
+        parts += delay_resources(sum(p.lut_lanes for p in self.products) * self.input.dtype.width,
+                                 self.memory.latency)
         parts += delay_resources(2 + (self.steps > 1) + groups, beside)
-        counts = [self.hold] + [self.depth] * (not self._joint_address)
-        in_order = sum((n - 1).bit_length() for n in counts)
+        in_order = (self.hold - 1).bit_length()
         in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))
         parts += Resources(lut=1.3 * in_order + 0.5 * in_turns + 10, ff=in_order + in_turns + 10)
         parts += credit_resources(self.fifo_depth)
@@ -512,7 +407,6 @@ class NeuronLayer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.config
-        rom_clocks, dot_clocks = cfg._latencies()
         acc_width = cfg._sum_type.width
 
         # Hold an input beat for all neurons; count neuron, step and round.
@@ -547,32 +441,27 @@ class NeuronLayer(wiring.Component):
             m.d.sync += [held.eq(self._unsigned(self.i.payload.data.as_value())),
                          held_last.eq(self.i.payload.last)]
 
-        # Weights.
-        if cfg._joint_address:
-            address: Value = Signal(range(cfg._joint_depth), name="address")
-            m.d.comb += address.eq(Cat(neuron, step, around))
-        else:
-            address, _ = counter(m, cfg.depth, issue, "address")
-        weights: Value = Const(0, 0)
-        if cfg.style != "phases":
-            m.submodules.weights = rom = cfg.rom()
-            m.d.comb += rom.addr.eq(address)
-            weights = rom.data
-        if cfg.style == "packed":
-            m.submodules.unpacker = unpacked = Compressor(unpacker(cfg._word), rom.width, 0)
-            m.d.comb += unpacked.shared.eq(rom.data)
-            weights = unpacked.o
-
-        # Products and tree.
+        # Weights, products and tree.
+        m.submodules.weights = weights = cfg.memory.create()
+        m.d.comb += [weights.turn.eq(neuron), weights.step.eq(step), weights.around.eq(around),
+                     weights.en.eq(issue)]
+        rom_clocks = cfg.memory.latency
+        clocks = rom_clocks + cfg._dot_clocks
         activations = delay(m, held, rom_clocks, "activations")
-        clocks = rom_clocks + dot_clocks
+        enabled = begins = Const(0, 1)
+        if cfg.accumulates:
+            enabled = delay(m, issue, rom_clocks, "slices_en")
+            begins = delay(m, step_begins, rom_clocks, "slices_first")
         sums: list[Value] = []
-        group_bits = cfg.simd * cfg.input.dtype.width
-        weight_bits = cfg.pe * cfg.simd * cfg.weight_type.width
-        for g in range(cfg.group_parallel):
+        for g, products in enumerate(cfg.products):
             name = f"products_{g}" if cfg.group_parallel > 1 else "products"
-            a, w = activations.word_select(g, group_bits), weights.word_select(g, weight_bits)
-            sums += self._products(m, name, g, a, w, address, issue, step_begins)
+            m.submodules[name] = made = products.create(cfg._dot_clocks)
+            m.d.comb += [
+                made.operands.eq(activations.word_select(g, len(made.operands))),
+                made.coefficients.eq(weights.word.word_select(g, len(made.coefficients))),
+                made.enabled.eq(enabled), made.begins.eq(begins), made.turn.eq(weights.address)]
+            sums += [made.sums.word_select(p, products.width) << cfg._a[0] - 1
+                     for p in range(cfg.pe)]
 
         # Partial sums circulate; a sum starts from its bias.
         valid = delay(m, issue, clocks, "issue")
@@ -605,50 +494,6 @@ class NeuronLayer(wiring.Component):
                      fifo.i.payload.data.as_value().eq(value),
                      fifo.i.payload.last.eq(delay(m, last, late, "last"))]
         return m
-
-    def _products(self, m, name: str, g: int, a: Value, w: Value, address: Value, issue: Value,
-                  begins: Value) -> list[Value]:
-        """Sums of the products of each neuron at work in a group."""
-        cfg = self.config
-        rom_clocks, dot_clocks = cfg._latencies()
-        lanes, a_width, kind, width = cfg._dot
-        sliced = cfg.simd - lanes
-        parts: list[DotProduct | DspDotProduct | PhasedProduct] = []
-        if cfg.slices:
-            dsp = DspDotProduct(cfg.slices, width)
-            m.d.comb += [dsp.en.eq(delay(m, issue, rom_clocks, f"slice_{g}_en")),
-                         dsp.first.eq(delay(m, begins, rom_clocks, f"slice_{g}_first"))] \
-                if cfg.accumulates else []
-            parts.append(dsp)
-        if cfg.style == "phases":
-            parts.append(PhasedProduct(cfg.phases[g]))
-        elif lanes:
-            parts.append(DotProduct(lanes, cfg.pe, a_width, kind, width))
-        found = []
-        for n, dot in enumerate(parts):
-            m.submodules[f"{name}_{n}" if n else name] = dot
-            first, end = (0, sliced) if isinstance(dot, DspDotProduct) else (sliced, cfg.simd)
-            m.d.comb += dot.a.eq(a[first * a_width:end * a_width])
-            if isinstance(dot, PhasedProduct):
-                m.d.comb += dot.phase.eq(address)
-            else:
-                m.d.comb += dot.w.eq(Cat(w[(p * cfg.simd + first) * kind.width:
-                                           (p * cfg.simd + end) * kind.width]
-                                         for p in range(cfg.pe)))
-            # Groups, and slices and LUTs, take unequal clocks.
-            late = dot_clocks - (len(parts) > 1) - dot.latency + cfg.accumulates
-            found.append(delay(m, dot.o, late, f"sums_{g}_{n}"))
-        sums = [[total.word_select(p, dot.width) for p in range(cfg.pe)]
-                for total, dot in zip(found, parts)]
-        if len(sums) == 1:
-            joined = sums[0]
-        else:
-            joined = []
-            for p, terms in enumerate(zip(*sums)):
-                total = Signal(width, name=f"joined_{g}_{p}", reset_less=True)
-                m.d.sync += total.eq(terms[0] + terms[1])
-                joined.append(total)
-        return [total << cfg._a[0] - 1 for total in joined]
 
     def _accumulated(self, m, sums: list[Value], start: Value, first: Value,
                      valid: Value) -> Value:

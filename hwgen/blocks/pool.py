@@ -14,6 +14,7 @@ from ..streams import TensorStream
 from ..types import NumType
 from .block import Block, Schedule, as_soon_as_possible
 from .counters import counter, turns
+from .export import lut
 from .parts import NEVER, holds, lookup, number
 from .primitives import DelayLine
 
@@ -190,9 +191,14 @@ class PoolAxis(wiring.Component):
                 m.d.sync += bit.eq(lookup(np.roll(column, -1), position))
             bits.append(bit)
         flush, complete, final, *starts = bits
-        m.d.comb += [advance.eq(~self.o.valid | self.o.ready),
-                     self.i.ready.eq(advance & ~flush),
-                     step.eq(advance & (self.i.valid | flush))]
+        # What depends on ``o.ready``, which is late, does so in one LUT.
+        end = self.o.valid, self.o.ready
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(lut(m, platform, "takes", lambda held, leaves, flush:
+                                (~held | leaves) & ~flush, *end, flush)),
+            step.eq(lut(m, platform, "steps", lambda held, leaves, flush, arrives:
+                        (~held | leaves) & (flush | arrives), *end, flush, self.i.valid))]
 
         # The new value joins the windows under way; one starts beside them.
         old = Signal(cfg.slots * lanes * width)

@@ -10,8 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from .counters import Orbit, turns
+from .export import Export
 
-__all__ = ["DelayLine", "Export", "ROM", "Rom", "StreamFifo", "addresses", "delay",
+__all__ = ["DelayLine", "ROM", "Rom", "StreamFifo", "addresses", "delay",
            "delay_resources", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
            "rom_tiling"]
 
@@ -21,33 +22,6 @@ ROM = "hwgen_rom"
 SRL_LENGTH = 33  # a shift register of up to 32 bits and its output flip-flop
 REGISTER_LENGTH = 2
 SHORTEST_SRL = 3  # that synthesis makes of registers
-
-
-class Export:
-    """Platform that collects what a block needs beside it while it is turned into Verilog:
-    ``memories``, contents by file name; ``uses``, files of modules that it instantiates; and
-    ``modules``, the Verilog of those of its own that are written as text, by name.
-
-    Parameters
-    ----------
-    module
-        Name of the Verilog module; names of memory files start with it.
-    """
-
-    def __init__(self, module: str):
-        self.module = module
-        self.memories: dict[str, list[str]] = {}
-        self.uses: set[str] = set()
-        self.modules: dict[str, str] = {}
-
-    def add_module(self, text: str) -> str:
-        """Name of a module of this text, where it stands as %NAME%; equal ones are one."""
-        for name, other in self.modules.items():
-            if other == text.replace("%NAME%", name):
-                return name
-        name = f"{self.module}__compressor" + (f"_{len(self.modules)}" if self.modules else "")
-        self.modules[name] = text.replace("%NAME%", name)
-        return name
 
 
 def memory_style(width: int, depth: int) -> str:
@@ -295,9 +269,19 @@ def _tiled_bram36(width: int, depth: int, tiling: tuple[int, int, int, int]) -> 
     """The last column and the last row may be smaller than the others."""
     columns, rows, w, d = tiling
     last_width, last_depth = width - (columns - 1) * w, depth - (rows - 1) * d
-    whole, below = ram_bram36(w, d), ram_bram36(w, last_depth)
-    beside, corner = ram_bram36(last_width, d), ram_bram36(last_width, last_depth)
-    return (columns - 1) * ((rows - 1) * whole + below) + (rows - 1) * beside + corner
+    whole = (columns - 1) * ram_bram36(w, d) + ram_bram36(last_width, d)
+    below = (columns - 1) * ram_bram36(w, last_depth) + ram_bram36(last_width, last_depth)
+    if _last_row_is_one(width, depth, tiling):
+        below = ram_bram36(width, last_depth)
+    return (rows - 1) * whole + below
+
+
+def _last_row_is_one(width: int, depth: int, tiling: tuple[int, int, int, int]) -> bool:
+    """Whether the last of several rows is one tile, which is shallower and so may be wider."""
+    columns, rows, w, d = tiling
+    last_width, last_depth = width - (columns - 1) * w, depth - (rows - 1) * d
+    return rows > 1 and ram_bram36(width, last_depth) < \
+        (columns - 1) * ram_bram36(w, last_depth) + ram_bram36(last_width, last_depth)
 
 
 class Rom(wiring.Component):
@@ -364,14 +348,15 @@ class Rom(wiring.Component):
             m.d.comb += [read.addr.eq(self.addr), read.en.eq(1), self.data.eq(read.data)]
             return m
 
-        columns, rows, tile_width, tile_depth = rom_tiling(self.width, self.depth)
+        columns, rows, tile_width, tile_depth = tiling = rom_tiling(self.width, self.depth)
         outputs = []
         for row in range(rows):
             part = words[row * tile_depth:(row + 1) * tile_depth]
             row_data = []
-            for column in range(columns):
+            whole = row == rows - 1 and _last_row_is_one(self.width, self.depth, tiling)
+            for column in range(1 if whole else columns):
                 low = column * tile_width
-                width = min(tile_width, self.width - low)
+                width = self.width if whole else min(tile_width, self.width - low)
                 content = [w >> low & ((1 << width) - 1) for w in part]
                 row_data.append(self._tile(m, platform, content, width, f"{row}_{column}"))
             outputs.append(Cat(*row_data))

@@ -119,7 +119,7 @@ class ShiftActivation(Activation):
         if not self.multiplies or self.by_adders:
             return 0
         x = self.in_type.width + (not self.in_type.signed)
-        narrow, wide = sorted((_signed_width(self.multiplier), max(x, 2)))
+        narrow, wide = sorted((_signed_type(self.multiplier).width, max(x, 2)))
         return ceil((wide - 1) / 24) * ceil((narrow - 1) / 17)
 
     @cached_property
@@ -190,16 +190,16 @@ class ShiftActivation(Activation):
             + (self.dsp_slices > 1) * max(0, width - 17)
         used = Resources(lut=lut, ff=sums * width + self.out_type.width, dsp=self.dsp_slices)
         if self.groups > 1:
-            tables = (_signed_width(self.multiplier) * (self.dsp_slices > 0 and
-                                                        len(self.multiplier) > 1)
-                      + _signed_width(self.offset) * (len(self.offset) > 1))
+            tables = (_signed_type(self.multiplier).width * (self.dsp_slices > 0 and
+                                                             len(self.multiplier) > 1)
+                      + _signed_type(self.offset).width * (len(self.offset) > 1))
             used += Resources(lut=tables * rom_luts(self.groups), ff=tables)
             used += delay_resources((self.groups - 1).bit_length(), max(0, self.product_clocks - 1))
         return sum([used] * self.lanes, Resources())
 
 
-def _signed_width(values: np.ndarray) -> int:
-    return smallest_type(min(int(values.min()), -1), int(values.max())).width
+def _signed_type(values: np.ndarray) -> NumType:
+    return smallest_type(min(int(values.min()), -1), int(values.max()))
 
 
 class ShiftUnit(ActivationUnit):
@@ -249,7 +249,7 @@ class ShiftUnit(ActivationUnit):
         if cfg.by_adders:
             return self._shifted_sum(m, x, n)
         factors = np.broadcast_to(cfg.multiplier, cfg.channels)[n::cfg.lanes]
-        kind = smallest_type(min(int(factors.min()), -1), int(factors.max()))
+        kind = _signed_type(factors)
         if (factors == factors[0]).all():
             factors = factors[:1]
         # Registered operands, product and output: what a DSP slice holds.
@@ -270,7 +270,7 @@ class ShiftUnit(ActivationUnit):
         offsets = np.broadcast_to(cfg.offset, cfg.channels)[n::cfg.lanes]
         if (offsets == offsets[0]).all():
             return int(offsets[0])
-        kind = smallest_type(min(int(offsets.min()), -1), int(offsets.max()))
+        kind = _signed_type(offsets)
         m.submodules[f"offset_{n}"] = rom = Rom(kind.encode(offsets)[:, None], kind.width, "logic",
                                                 f"offset_{n}")
         clocks = cfg.product_clocks - rom.latency

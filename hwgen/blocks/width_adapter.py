@@ -1,6 +1,7 @@
 """Width adapter: the same tensor with more or fewer lanes."""
 
 from dataclasses import dataclass
+from math import gcd, lcm
 
 import numpy as np
 from amaranth import Cat, Module, Signal
@@ -12,7 +13,7 @@ from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
 from .counters import turns
 
-__all__ = ["WidthAdapter", "WidthAdapterConfig"]
+__all__ = ["WidthAdapter", "WidthAdapterConfig", "adapters_between"]
 
 
 @dataclass(frozen=True)
@@ -140,3 +141,28 @@ class WidthAdapter(wiring.Component):
         with m.Elif(sent):
             m.d.sync += held.data.as_value().eq(held.data.as_value() >> cfg.output.data_width)
         return m
+
+
+def adapters_between(have: TensorStream, want: TensorStream) -> list[WidthAdapterConfig]:
+    """Adapters on the way to a stream of the same values with other lanes, perhaps reshaped."""
+    if have.lanes == want.lanes:
+        return []
+    both = lcm(have.lanes, want.lanes)
+    # Steps over more lanes than a pixel of either shape has go over fewer.
+    shape = next((s for s in (have.shape, want.shape) if s[2] % both == 0), None)
+    if shape is not None:
+        steps = [want.lanes] if both in (have.lanes, want.lanes) else [both, want.lanes]
+        return _chain(TensorStream(want.dtype, shape, have.lanes), steps)
+    common = gcd(have.lanes, want.lanes)
+    down = _chain(have, [common] if common != have.lanes else [])
+    up = [want.lanes] if common != want.lanes else []
+    return down + _chain(TensorStream(want.dtype, want.shape, common), up)
+
+
+def _chain(stream: TensorStream, steps: list[int]) -> list[WidthAdapterConfig]:
+    """One adapter after the other."""
+    adapters = []
+    for lanes in steps:
+        adapters.append(WidthAdapterConfig(stream, lanes))
+        stream = adapters[-1].output
+    return adapters

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from ..figures import with_figures
 from ..files import check_writable, write_text
 from ..host import host_lines
+from ..power_table import KIND_NAMES, activity_source
 from . import charts
 from .charts import Chart
 from .dataflow_chart import dataflow_chart
@@ -57,7 +58,8 @@ def make_page(report: Mapping[str, Any], folder: str) -> str:
         charts={name: chart.legend for name, chart in drawn.items()},
         library=Markup(library), number=partial(number, report), pointer=pointer,
         resources=RESOURCES, host=list(host_lines(report.get("host", {}))),
-        commands=_commands(report))
+        commands=_commands(report), power_kinds=KIND_NAMES,
+        power_source=activity_source(report["power"]) if "power" in report else "")
 
 
 def _charts(report: Mapping[str, Any]) -> dict[str, Chart | None]:
@@ -70,10 +72,12 @@ def _charts(report: Mapping[str, Any]) -> dict[str, Chart | None]:
         "fifos": ("fifos" in report, charts.fifo_chart),
         "estimate": (bool(report.get("synth", {}).get("layers")), charts.estimate_chart)}
     drawn = {name: draw(report) for name, (there, draw) in chosen.items() if there}
-    power = report.get("power", {})
-    for name, color in (("by_layer", charts.BLUE), ("by_kind", charts.GREEN)):
-        if power.get(name):
-            drawn[f"power_{name}"] = charts.power_chart(power[name], color)
+    power = report.get("power")
+    if power:
+        drawn["power_kinds"] = charts.power_chart(
+            {KIND_NAMES[kind]: watts for kind, watts in power["kinds"].items()}, charts.GREEN)
+        drawn["power_layers"] = charts.power_chart(
+            {layer: part["dynamic_w"] for layer, part in power["layers"].items()}, charts.BLUE)
     return drawn
 
 

@@ -4,11 +4,14 @@ import random
 from pathlib import Path
 
 import pytest
+from amaranth import Const, Module, Signal
 from amaranth.back import rtlil
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from hwgen.arith.compressor import ARITHMETIC, Compressor
+from hwgen.arith.compressor import Compressor
 from hwgen.arith.dot_product import DotProduct
-from hwgen.blocks.primitives import Export
+from hwgen.blocks.export import ARITHMETIC, Export, lut
 from hwgen.errors import ToolError
 from hwgen.files import render_template
 from hwgen.synth import synthesize_module
@@ -100,3 +103,39 @@ def test_synthesis_takes_the_luts_that_a_compression_counts(tmp_path, lanes, a_w
     # Bits that only wait for others become shift registers.
     assert abs(found.lut - found.lutram - 2 * compression.resources.lut) <= 4
     assert found.ff <= 2 * compression.resources.ff
+
+
+class Chosen(wiring.Component):
+    """A function of some inputs and a constant, in a LUT of its own."""
+
+    def __init__(self, *constants):
+        self.constants = constants
+        super().__init__({"x": In(4), "y": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.y.eq(lut(
+            m, platform, "chosen", lambda a, b, c, d, e, f: (a & ~b) ^ (c | ~d) ^ (e & ~f & a),
+            *self.x, *self.constants))
+        return m
+
+
+@pytest.mark.parametrize("constants", [(Const(0, 1), Const(1, 1)), (Const(1, 1), Const(0, 1))])
+def test_a_function_in_a_lut_of_its_own_is_what_simulation_computes(tmp_path, constants):
+    made = exported(tmp_path, Chosen(*constants), "made")
+    assert "hwgen_lut6" in made.read_text()
+    (tmp_path / "plain.il").write_text(rtlil.convert(Chosen(*constants), name="plain",
+                                                     emit_src=False))
+    commands = []
+    for side, read in (("plain", f"read_rtlil {yosys.quoted(tmp_path / 'plain.il')}"),
+                       ("made", f"read_verilog -sv {yosys.quoted(made)} +/xilinx/cells_sim.v")):
+        commands += [read, f"hierarchy -top {side}", "proc", "flatten", f"design -stash {side}"]
+    commands += ["design -copy-from plain plain", "design -copy-from made made",
+                 "miter -equiv -flatten -make_outputs plain made miter",
+                 "hierarchy -top miter", "opt", "sat -verify -prove trigger 0 miter"]
+    yosys.run(commands, log=tmp_path / "proof.log", folder=tmp_path)
+
+
+def test_a_lut_has_no_more_than_six_inputs():
+    with pytest.raises(ValueError, match=r"^wide: a LUT has up to 6 inputs, not 7$"):
+        lut(Module(), Export("block"), "wide", lambda *bits: bits[0], *Signal(7))

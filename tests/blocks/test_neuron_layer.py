@@ -274,7 +274,7 @@ def test_packed_weights_take_less_memory():
     conv = make_conv(TERNARY, inputs=600, neurons=64)
     block, packed = (make_layer(conv, uint_type(2), 30, 2, style=style)
                      for style in ("block", "packed"))
-    bits = [layer.rom().width * layer.rom().depth for layer in (block, packed)]
+    bits = [layer.memory.width * layer.memory.depth for layer in (block, packed)]
     assert bits[1] == bits[0] * 8 // 10
     assert packed.estimate("xc7").bram36 < block.estimate("xc7").bram36
 
@@ -317,7 +317,7 @@ def test_groups_whose_products_take_unequal_clocks_stay_together():
         weights[..., 0, 2 * group:2 * group + 2] = 1
     layer = make_layer(Conv(weights, int_type(8), conv.bias, groups=4), uint_type(4), 9, 2, 2,
                        style="phases")
-    assert len({plan.compression.latency for plan in layer.phases}) == 2
+    assert len({products.latency for products in layer.products}) == 2
     check(layer)
 
 
@@ -334,8 +334,9 @@ def test_phases_are_estimated_from_some_of_their_sums(weight_type, pe, simd, gro
     conv = make_conv(weight_type, groups=2 * group_parallel if group_parallel > 1 else 1, inputs=64,
                      neurons=8)
     layer = make_layer(conv, uint_type(3), simd, pe, group_parallel, style="phases")
-    made = [plan.compression.resources for plan in layer.phases]
-    guess = phased_resources(layer.phases)
+    plans = tuple(products.phases for products in layer.products)
+    made = [plan.compression.resources for plan in plans]
+    guess = phased_resources(plans)
     assert guess.lut == pytest.approx(sum(r.lut for r in made), rel=0.07)
     assert guess.ff == pytest.approx(sum(r.ff for r in made), rel=0.4)
 

@@ -179,6 +179,19 @@ def test_rom_of_several_rows_of_block_ram_chooses_the_row(depth, rows, latency):
     assert read_all(dut, addresses) == codes[addresses, 0].tolist()
 
 
+def test_the_last_row_of_block_ram_is_one_tile_where_that_takes_less():
+    codes = np.random.default_rng(3).integers(0, 16, (35000, 1))  # a row of 4 columns, and 2 232
+    dut = Rom(codes, 4, "block", "weights")
+    assert rom_tiling(4, 35000) == (4, 2, 1, 32768)
+    assert rom_bram36(4, 35000) == 4.5
+    platform = Export("fc")
+    rtlil.convert(dut, platform=platform)
+    assert sorted(platform.memories) == [*(f"fc_weights_0_{n}.mem" for n in range(4)),
+                                         "fc_weights_1_0.mem"]
+    addresses = np.random.default_rng(2).integers(0, 35000, 200).tolist() + [32767, 32768, 34999]
+    assert read_all(dut, addresses) == codes[addresses, 0].tolist()
+
+
 def test_exported_rom_leaves_its_contents_in_files():
     codes = np.random.default_rng(4).integers(0, 16, (300, 30))  # 120 bits: 2 columns of tiles
     dut = Rom(codes, 4, "block", "weights")

@@ -11,7 +11,7 @@ from hwgen.blocks.neuron_layer import NeuronLayerConfig
 from hwgen.blocks.window import WindowGeometry, window_type
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
-from hwgen.lower import window_order
+from hwgen.conv_choices import window_order
 from hwgen.ops import Conv
 from hwgen.streams import TensorStream
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type

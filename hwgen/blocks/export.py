@@ -1,0 +1,67 @@
+"""What blocks leave to Verilog that Amaranth does not write."""
+
+from collections.abc import Callable
+
+from amaranth import Const, Instance, Signal, Value
+
+__all__ = ["ARITHMETIC", "Export", "lut"]
+
+ARITHMETIC = "hwgen_arith"
+"""Verilog file of adders and LUTs."""
+
+
+class Export:
+    """Platform that collects what a block needs beside it while it is turned into Verilog:
+    ``memories``, contents by file name; ``uses``, files of modules that it instantiates; and
+    ``modules``, the Verilog of those of its own that are written as text, by name.
+
+    Parameters
+    ----------
+    module
+        Name of the Verilog module; names of memory files start with it.
+    """
+
+    def __init__(self, module: str):
+        self.module = module
+        self.memories: dict[str, list[str]] = {}
+        self.uses: set[str] = set()
+        self.modules: dict[str, str] = {}
+
+    def add_module(self, text: str) -> str:
+        """Name of a module of this text, where it stands as %NAME%; equal ones are one."""
+        for name, other in self.modules.items():
+            if other == text.replace("%NAME%", name):
+                return name
+        name = f"{self.module}__compressor" + (f"_{len(self.modules)}" if self.modules else "")
+        self.modules[name] = text.replace("%NAME%", name)
+        return name
+
+
+def lut(m, platform, name: str, function: Callable[..., Value], *inputs: Value) -> Signal:
+    """A function of up to six bits in a LUT of its own.
+
+    For what depends on a late ready: synthesis that optimizes area shares parts of such functions
+    with others, one small LUT behind the other, and a whole chain of blocks waits for them.
+
+    Parameters
+    ----------
+    function
+        Of as many bits as ``inputs``, by ``&``, ``|``, ``^`` and ``~`` alone.
+    """
+    out = Signal(name=name)
+    bits = [value for value in inputs if not isinstance(value, Const)]
+    if not isinstance(platform, Export) or len(bits) < 2:
+        m.d.comb += out.eq(function(*inputs)[0])
+        return out
+    if len(bits) > 6:
+        raise ValueError(f"{name}: a LUT has up to 6 inputs, not {len(bits)}")
+    table = 0
+    for n in range(64):
+        bit = iter(n >> k & 1 for k in range(6))
+        values = [value.value if isinstance(value, Const) else next(bit) for value in inputs]
+        table |= (function(*values) & 1) << n
+    platform.uses.add(ARITHMETIC)
+    ports = {f"i_i{k}": bits[k] if k < len(bits) else Const(0, 1) for k in range(6)}
+    m.submodules[f"{name}_lut"] = Instance("hwgen_lut6", p_TABLE=Const(table, 64), **ports,
+                                           o_o=out)
+    return out
