@@ -380,7 +380,8 @@ def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[_Found]:
             instances = (f"(* keep *) {job.module} u_{job.module}();" for job in batch)
             around.write_text(f"module {top}; {' '.join(instances)} endmodule\n")
             names = " ".join(job.module for job in batch)
-            commands += [f"read_verilog {yosys.quoted(around)}",
+            # Yosys may read a module again once it knows those within, without its attributes.
+            commands += [f"read_verilog {yosys.quoted(around)}", f"hierarchy -top {top}",
                          f"setattr -mod -set keep_hierarchy 1 {names}"]
         commands += [_COMMANDS[family].format(top=top), f"write_json {yosys.quoted(mapped)}"]
         try:

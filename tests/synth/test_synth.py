@@ -156,3 +156,16 @@ def test_a_run_leaves_no_scratch_files(tmp_path, monkeypatch):
     with pytest.raises(ToolError, match="yosys: No such command: bogus"):
         yosys.run(["bogus"], log=tmp_path / "log", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_module_that_yosys_reads_again_is_still_counted_by_itself(tmp_path):
+    write_design(tmp_path)
+    # An expression at a port: Yosys needs to know the module within first.
+    (tmp_path / "rtl" / "counter_b.v").write_text(
+        COUNTER.format(name="counter_b").replace("output reg [7:0] count", "output [7:0] shown")
+        .replace(");", ");\n  reg signed [9:0] count = 0;\n"
+                 "  counter_b__in inner (.x(count[7:0]), .y(shown));", 1)
+        + "module counter_b__in (input [7:0] x, output [7:0] y); assign y = ~x; endmodule\n")
+    found = synth.synthesize(tmp_path, jobs=1)
+    assert found.blocks["b"].ff == 8
+    assert found.blocks["a"].ff == 8
