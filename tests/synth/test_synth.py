@@ -161,11 +161,14 @@ def test_a_run_leaves_no_scratch_files(tmp_path, monkeypatch):
 def test_a_module_that_yosys_reads_again_is_still_counted_by_itself(tmp_path):
     write_design(tmp_path)
     # An expression at a port: Yosys needs to know the module within first.
-    (tmp_path / "rtl" / "counter_b.v").write_text(
-        COUNTER.format(name="counter_b").replace("output reg [7:0] count", "output [7:0] shown")
-        .replace(");", ");\n  reg signed [9:0] count = 0;\n"
-                 "  counter_b__in inner (.x(count[7:0]), .y(shown));", 1)
-        + "module counter_b__in (input [7:0] x, output [7:0] y); assign y = ~x; endmodule\n")
+    (tmp_path / "rtl" / "counter_b.v").write_text("""
+module counter_b (input clk, input rst, output [7:0] count);
+  reg signed [9:0] held = 0;
+  always @(posedge clk) if (rst) held <= 0; else held <= held + 1;
+  counter_b__in inner (.x(held[7:0]), .y(count));
+endmodule
+module counter_b__in (input [7:0] x, output [7:0] y); assign y = ~x; endmodule
+""")
     found = synth.synthesize(tmp_path, jobs=1)
     assert found.blocks["b"].ff == 8
     assert found.blocks["a"].ff == 8
