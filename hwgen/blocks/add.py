@@ -102,7 +102,7 @@ class AddConfig(BufferedBlock):
 
     def estimate(self, family):
         adders = (len(self.streams) - 1) * self.sums.data_width
-        return Resources(lut=adders + len(self.streams), ff=adders) + ActivationPipeline.resources(
+        return Resources(lut=adders - 1, ff=adders) + ActivationPipeline.resources(
             self.activation_units(), self.output, self.fifo_depth, self.levels)
 
 

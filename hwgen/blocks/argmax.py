@@ -86,7 +86,8 @@ class ArgMaxConfig(Block):
         lut, ff = tree, (lanes - 1) * (width + self.levels / 2)
         if self.input.beats_per_pixel > 1:
             lut, ff = lut + compare + 3 * index, ff + width + 3 * index
-        return Resources(lut=lut + 4, ff=ff + index + 2 * self.latency)
+        lut += 6 if lanes == 1 else -7  # as fitted
+        return Resources(lut=max(lut, 0), ff=ff + index + 2 * self.latency)
 
 
 class ArgMax(wiring.Component):

@@ -82,7 +82,7 @@ class ConcatConfig(Block):
         count, width = len(self.streams), self.output.data_width
         beats = max(s.beats_per_pixel for s in self.streams)
         # A LUT chooses one of four bits.
-        return Resources(lut=width * ceil(count / 4) + 2 * count + (beats - 1).bit_length(),
+        return Resources(lut=width * ceil(count / 4) + 2 * count + 2.5 + (beats - 1).bit_length(),
                          ff=width + 2 + (count - 1).bit_length() + (beats - 1).bit_length())
 
 

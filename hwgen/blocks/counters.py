@@ -151,7 +151,7 @@ def credits(m, places: int, take: Value, give: Value, *, burst: int = 1) -> tupl
 def credit_resources(places: int) -> Resources:
     """Of :func:`credits`."""
     bits = places.bit_length()
-    return Resources(lut=1.4 * bits + 2, ff=bits + 1)
+    return Resources(lut=bits + 1, ff=bits + 1)
 
 
 def _up_or_down(value: Value, up: Value) -> Value:

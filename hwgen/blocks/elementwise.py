@@ -90,8 +90,7 @@ class ActivationPipeline(wiring.Component):
         if not fifo_depth:
             return sum((u.estimate() for u in units), Resources(ff=2 * clocks))
         count = (groups - 1).bit_length()
-        own = credit_resources(fifo_depth) + Resources(lut=1.3 * count + clocks / 4,
-                                                       ff=count + 2 * clocks)
+        own = credit_resources(fifo_depth) + Resources(lut=1.3 * count, ff=count + 2 * clocks)
         return sum((u.estimate() for u in units),
                    own + fifo_resources(output.data_width + 1, fifo_depth, output.beats))
 
@@ -199,7 +198,7 @@ class ElementwiseConfig(BufferedBlock):
         return Schedule((taken,), taken, taken + self.latency)
 
     def estimate(self, family):
-        return Resources(lut=2, ff=self.late * self.input.data_width) \
+        return Resources(lut=1, ff=self.late * self.input.data_width) \
             + ActivationPipeline.resources(self.activation_units(), self.output, self.fifo_depth,
                                            self.late)
 

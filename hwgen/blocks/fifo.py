@@ -18,11 +18,11 @@ __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
 def fifo_resources(width: int, depth: int, frame: int = 0) -> Resources:
     """Resources of a :class:`StreamFifo` of ``depth`` words of ``width`` bits."""
     if depth == 2:
-        return Resources(lut=width + 2, ff=2 * width + 2)
+        return Resources(lut=width + 3, ff=2 * width + 2)
     style, stored = memory_style(width, depth - 1), StreamFifo.stored_width(width, depth, frame)
     orbit = addresses(stored, depth - 1, style)
     pointers = 2 + (depth - 1 < orbit.words)
-    control = Resources(lut=orbit.width + 6 + 1.5 * (orbit.rounds > 1), ff=3)
+    control = Resources(lut=orbit.width + 8.5 + 1.5 * (orbit.rounds > 1), ff=3)
     control += sum([orbit.resources] * pointers, Resources())
     if stored < width:
         control += Resources(lut=5, ff=(frame - 1).bit_length() + 1)

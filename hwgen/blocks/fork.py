@@ -43,7 +43,7 @@ class ForkConfig(PassThrough):
         return Fork(self)
 
     def estimate(self, family):
-        return Resources(lut=2 * self.outputs + self.outputs // 4, ff=self.outputs)
+        return Resources(lut=2 * self.outputs + 1 + self.outputs // 4 * 2, ff=self.outputs)
 
 
 class Fork(wiring.Component):

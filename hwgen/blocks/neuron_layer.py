@@ -381,7 +381,7 @@ class NeuronLayerConfig(BufferedBlock):
         parts += delay_resources(2 + (self.steps > 1) + groups, beside)
         in_order = (self.hold - 1).bit_length()
         in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))
-        parts += Resources(lut=1.3 * in_order + 0.5 * in_turns + 10, ff=in_order + in_turns + 10)
+        parts += Resources(lut=1.3 * in_order + 0.5 * in_turns + 4, ff=in_order + in_turns + 10)
         parts += credit_resources(self.fifo_depth)
         parts += fifo_resources(self.output.data_width + 1, self.fifo_depth, self.output.beats)
         return sum((u.estimate() for u in self.units), parts)

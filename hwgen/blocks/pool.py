@@ -140,12 +140,17 @@ class PoolAxisConfig:
     def estimate(self) -> Resources:
         """Windows at work, ring and control."""
         lanes, width = self.input.lanes, self.out_type.width
-        combine = width * 1.5 if width > 1 else 1
-        lanes_lut = lanes * (self.slots * (combine + width) + width / 2 * (self.slots > 0))
+        # Fitted to synthesis. A maximum of two bits, and the choice to start anew, share LUTs.
+        combine = 2 * width if self.mode == "sum" else width if width == 1 \
+            else 1.5 * width if width == 2 else 2.5 * width
+        value = width * (0.5 if self.mode == "sum" else 0.4 if width <= 2 else 0.75)
+        lanes_lut = lanes * (self.slots * combine + value * (self.slots > 0))
         position, others = (self.positions - 1).bit_length(), \
             (self.inner - 1).bit_length() + (self.runs - 1).bit_length()
-        lut = lanes_lut + 1.3 * position + 0.5 * others + 4 \
-            + (self.slots + 2) * max(1, self.positions / 64)
+        lut = lanes_lut + 1.2 * position + 0.3 * others + 3.5
+        lut += 4 * (self.before > 0 or self.flush > 0)
+        if self.positions > 1:
+            lut += 0.8 * (self.slots + 2) * max(1, self.positions / 64)
         used = Resources(lut=lut, ff=lanes * width + position + others + self.slots + 6)
         return used + (DelayLine.resources(self.slots * lanes * width, self.inner)
                        if self.slots else Resources())

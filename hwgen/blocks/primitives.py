@@ -14,7 +14,7 @@ from .export import Export
 
 __all__ = ["DelayLine", "ROM", "Rom", "StreamFifo", "addresses", "delay",
            "delay_resources", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
-           "rom_tiling"]
+           "rom_tiling", "row_luts"]
 
 ROM = "hwgen_rom"
 """Verilog file, and module, of an exported block RAM of constants."""
@@ -282,6 +282,15 @@ def _last_row_is_one(width: int, depth: int, tiling: tuple[int, int, int, int]) 
     last_width, last_depth = width - (columns - 1) * w, depth - (rows - 1) * d
     return rows > 1 and ram_bram36(width, last_depth) < \
         (columns - 1) * ram_bram36(w, last_depth) + ram_bram36(last_width, last_depth)
+
+
+def row_luts(rows: int) -> int:
+    """LUTs of one bit that choose among rows of block RAMs, four to one, level by level."""
+    luts = 0
+    while rows > 1:
+        luts += ceil(rows / 4) - (rows % 4 == 1)
+        rows = ceil(rows / 4)
+    return luts
 
 
 class Rom(wiring.Component):

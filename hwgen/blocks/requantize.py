@@ -19,6 +19,10 @@ __all__ = ["ShiftActivation", "ShiftUnit", "signed_digits"]
 MOST_DIGITS = 3  # of a constant factor that shifted sums multiply with
 
 
+SHARES = (0, 0.05, 0.35, 0.45, 0.55, 0.65, 0.75, 0.8, 0.85)
+"""Of the LUTs that sums and clips of so many input bits would take bit by bit."""
+
+
 def signed_digits(number: int) -> tuple[tuple[int, int], ...]:
     """(sign, exponent) of the digits of a number in canonical signed-digit form, whose digits are
     -1, 0 and 1, no two others than 0 side by side: the fewest shifted sums."""
@@ -188,6 +192,10 @@ class ShiftActivation(Activation):
         clips = self.bounds != (self.before_clip.low, self.before_clip.high)
         lut = sums * width + clips * (2 * self.out_type.width + ceil(width / 4)) \
             + (self.dsp_slices > 1) * max(0, width - 17)
+        # Fitted to synthesis: of few input bits, sums are tables, and many of their bits are equal.
+        varies = max(len(self.multiplier), len(self.offset)) > 1 and self.groups > 1
+        bits = self.in_type.width + varies * (self.groups - 1).bit_length()
+        lut *= SHARES[min(bits, len(SHARES) - 1)]
         used = Resources(lut=lut, ff=sums * width + self.out_type.width, dsp=self.dsp_slices)
         if self.groups > 1:
             tables = (_signed_type(self.multiplier).width * (self.dsp_slices > 0 and

@@ -1,6 +1,6 @@
 """Threshold: counts the levels that an accumulator reaches, in one of three forms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
@@ -16,7 +16,7 @@ from ..resources import Resources
 from ..types import NumType, smallest_type
 from .activation import Activation, ActivationUnit
 from .parts import constant_table
-from .primitives import delay
+from .primitives import delay, rom_luts
 
 __all__ = ["ParallelThreshold", "ThresholdActivation", "ThresholdTable", "ThresholdUnit"]
 
@@ -119,11 +119,14 @@ class ThresholdActivation(Activation):
         if self.form == "table":
             both = 2 if self.in_type.width + self.group_width <= LUT_INPUTS else 1
             return Resources(lut=self.lanes * ceil(out / both), ff=self.lanes * out)
+        # Never more than a table, which synthesis finds by itself.
+        table = self.lanes * out * rom_luts(1 << self.in_type.width + self.group_width)
         if self.form == "parallel":
             comparison = level_luts(self.in_type.width, self.group_width)
-            return Resources(lut=self.lanes * (self.count * comparison + self._code_luts),
+            return Resources(lut=min(table, self.lanes * (self.count * comparison
+                                                          + self._code_luts)),
                              ff=self.lanes * (self.count + out))
-        return self._searched
+        return replace(self._searched, lut=min(table, self._searched.lut))
 
 
 class ThresholdTable(ActivationUnit):

@@ -14,7 +14,7 @@ from ..arith.trits import FIVE_BITS, pack_trits, packed_width, unpacker
 from ..resources import Resources
 from ..types import TERNARY, NumType
 from .counters import counter, turn_codes
-from .primitives import Rom, rom_bram36, rom_luts, rom_tiling
+from .primitives import Rom, rom_bram36, rom_luts, rom_tiling, row_luts
 
 __all__ = ["WeightMemory"]
 
@@ -121,7 +121,7 @@ class WeightMemory:
         levels = Rom.latency_of("block", self.width, self.depth) - 2
         if self.style == "packed":
             used += unpacker(self.weights).resources
-        return used + Resources(lut=self.width * (rows - 1) / 3, bram36=rom_bram36(
+        return used + Resources(lut=self.width * row_luts(rows), bram36=rom_bram36(
             self.width, self.depth), ff=self.width * (rows + levels))
 
 

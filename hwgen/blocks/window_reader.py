@@ -150,7 +150,8 @@ class WindowReaderConfig(Window):
         # Fitted to synthesis: counters of rows, columns and words, addresses, and padding.
         row, word = height.bit_length(), self.row_words.bit_length()
         address = (depth - 1).bit_length()
-        lut = 75 + 4.5 * row + 6 * word + 2 * address + padded * (20 + width)
+        vertical = self.geometry.kernel[0] > 1
+        lut = 20 + 55 * vertical + 4.5 * row + 6 * word + 2 * address + padded * width
         ff = 40 + 3 * row + 4 * word + width
         if memory_style(width, depth) == "block":
             return Resources(lut=lut, ff=ff, bram36=ram_bram36(width, depth))

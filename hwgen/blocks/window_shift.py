@@ -133,8 +133,12 @@ class WindowShiftConfig(Window):
         if g.kernel[0] > 1:
             lines.append((width * (g.kernel[0] - 1), self.row_delay))
         used = sum((DelayLine.resources(*line) for line in lines), Resources())
-        padded = any(g.pad)
-        return used + Resources(lut=22 + padded * (width + 4), ff=36 + 4 * padded + width)
+        # Fitted to synthesis: counters of chunks, columns and rows.
+        walked = [size for size in self.scanned if size > 1]
+        chunks = (self.input.beats_per_pixel - 1).bit_length()
+        bits = sum((size - 1).bit_length() for size in walked) + chunks
+        return used + Resources(lut=2 + 6.4 * len(walked) + 0.6 * bits + (chunks > 0),
+                                ff=width + 4 + 1.2 * bits)
 
 
 class WindowShift(wiring.Component):
