@@ -182,7 +182,7 @@ def export(component, folder: Path) -> list[Path]:
     files = [file]
     for name in platform.uses:
         files.append(folder / f"{name}.v")
-        files[-1].write_text(render_template(f"{name}.v.j2", {"xilinx": True}))
+        files[-1].write_text(render_template(f"{name}.v.j2", {"carry": 4, "dsp48e1": True}))
     for name, lines in platform.memories.items():
         (folder / name).write_text("\n".join(lines) + "\n")
     return files

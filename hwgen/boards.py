@@ -4,14 +4,16 @@ import difflib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import BoardError
+from .families import FAMILIES
 from .files import data_folder
 from .resources import Resources
 
@@ -22,6 +24,10 @@ BUDGET_KEYS = {"LUT": "lut", "LUTRAM": "lutram", "FF": "ff", "BRAM": "bram36", "
                "DSP": "dsp"}
 
 Count = Annotated[int, Field(ge=1)]
+PinName = Annotated[str, Field(pattern=r"^[A-Z]{0,2}[0-9]{1,3}$",
+                               description="ball of the package, as K17, or pin, as 35")]
+Device = Literal["GW1N-1", "GW1N-4", "GW1N-9", "GW1N-9C", "GW1NS-4", "GW1NZ-1", "GW2A-18",
+                 "GW2A-18C"]
 
 
 class _Strict(BaseModel):
@@ -32,16 +38,16 @@ class BoardResources(_Strict):
     """What the chip holds."""
 
     lut: Count = Field(description="LUT sites")
-    lutram: Count = Field(description="LUT sites usable as memory, part of lut")
+    lutram: int = Field(ge=0, description="LUT sites usable as memory, part of lut")
     ff: Count = Field(description="flip-flops")
-    bram36: float = Field(gt=0, multiple_of=0.5, description="block RAMs, in units of 36 Kbit")
+    bram36: float = Field(gt=0, description="block RAMs, in units of 36 Kbit")
     dsp: int = Field(ge=0, description="DSP slices or multipliers")
 
 
 class Pin(_Strict):
     """A package pin."""
 
-    pin: str = Field(pattern=r"^[A-Z]{1,2}[0-9]{1,2}$", description="ball of the package, as K17")
+    pin: PinName
     io_standard: str = Field(default="LVCMOS33", description="I/O standard of the pin's bank")
 
 
@@ -65,20 +71,29 @@ class Board(_Strict):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="as given to --board")
-    vendor: Literal["xilinx", "lattice"] = Field(description="maker of the chip")
+    vendor: Literal["xilinx", "lattice", "gowin"] = Field(description="maker of the chip")
     part: str = Field(min_length=1, description="full part number with package and speed grade")
-    family: Literal["xc7", "ecp5"] = Field(description="chip family that synthesis maps to")
+    family: Literal["xc7", "xcup", "ecp5", "ice40", "gowin"] = Field(
+        description="chip family that synthesis maps to")
+    device: Device | None = Field(
+        default=None, description="Gowin only: the die, as nextpnr-himbaechel names it")
     resources: BoardResources
     clock_mhz: float = Field(gt=0, le=1000, description="clock of a design unless --clock-mhz")
     oscillator: Oscillator | None = Field(default=None, description="clock on the board")
     reset: ResetButton | None = Field(default=None, description="push button used as reset")
+    pins: list[PinName] = Field(
+        default=[], description="free pins, for the streams of a Gowin chip: nextpnr chooses none")
     static_power_w: float = Field(ge=0, description="static power of the programmable logic, W")
-    flow: Literal["vivado", "nextpnr-ecp5"] = Field(description="place and route tool")
+    flow: Literal["vivado", "nextpnr-ecp5", "nextpnr-ice40", "nextpnr-himbaechel"] = Field(
+        description="place and route tool")
 
     @property
     def limits(self) -> Resources:
         """All that the chip holds."""
-        return Resources(**self.resources.model_dump())
+        limits = Resources(**self.resources.model_dump())
+        # A file can't have a ninth in full.
+        steps = FAMILIES[self.family].bram_steps
+        return replace(limits, bram36=round(limits.bram36 * steps) / steps)
 
 
 def list_boards() -> list[str]:
@@ -142,7 +157,7 @@ def parse_budget(text: str, board: Board) -> Resources:
     BoardError
         One line per wrong item.
     """
-    limit = board.limits.as_dict()
+    limit = asdict(board.limits)
     problems: list[str] = []
     seen: set[str] = set()
     for item in text.split(","):
@@ -178,39 +193,50 @@ def _share(value: str, key: str, board: Board) -> float:
     if not match:
         raise ValueError(f"{value!r} is neither a count nor a percentage; write 80% or 10")
     number, available = Fraction(match[1]), getattr(board.limits, key)
-    step = 2 if key == "bram36" else 1  # a block RAM splits into halves
+    # A block RAM splits into halves, and on some chips it is smaller.
+    step = FAMILIES[board.family].bram_steps if key == "bram36" else 1
     if match[2]:
         if number > 100:
             raise ValueError(f"{value} is more than the board has; choose at most 100%")
         steps = int(Fraction(available) * step * number / 100)  # never above the share asked for
     elif (number * step).denominator > 1:
-        raise ValueError(f"{value} is not a whole number{' or a half' if step == 2 else ''}")
+        raise ValueError(f"{value} is not a whole number{_or_parts(step)}")
     elif number > available:
         raise ValueError(f"{value} is more than the {available:g} of {board.name}")
     else:
         steps = int(number * step)
-    return steps / 2 if step == 2 else steps
+    return steps / step if step > 1 else steps
+
+
+def _or_parts(step: int) -> str:
+    return {1: "", 2: " or a half"}.get(step, f" of parts of 1/{step}")
 
 
 def _contradictions(board: Board) -> Iterator[str]:
     """What no single field shows."""
-    vendor, flow = {"xc7": ("xilinx", "vivado"), "ecp5": ("lattice", "nextpnr-ecp5")}[board.family]
-    if board.vendor != vendor:
-        yield f"vendor: {board.vendor} has no family {board.family}; write {vendor}"
-    if board.flow != flow:
-        yield f"flow: {board.flow} does not build for family {board.family}; write {flow}"
+    family = FAMILIES[board.family]
+    if board.vendor != family.vendor:
+        yield f"vendor: {board.vendor} has no family {board.family}; write {family.vendor}"
+    if board.flow != family.flow:
+        yield f"flow: {board.flow} does not build for family {board.family}; write {family.flow}"
+    if board.family == "gowin" and board.device is None:
+        yield f"device: is missing; choose {', '.join(get_args(Device))}"
+    if board.family != "gowin" and board.device is not None:
+        yield f"device: family {board.family} needs none; leave it out"
     if board.resources.lutram > board.resources.lut:
         yield (f"resources.lutram: {board.resources.lutram} is more than the "
                f"{board.resources.lut} of resources.lut, of which it is a part")
-    pattern, example = _PART[board.family]
-    if not re.fullmatch(pattern, board.part):
+    blocks = board.resources.bram36 * family.bram_steps
+    if abs(blocks - round(blocks)) > 0.001:
+        yield (f"resources.bram36: {board.resources.bram36:g} must be a multiple of "
+               f"{_shown_step(family.bram_steps)}")
+    if not re.fullmatch(family.part, board.part):
         yield (f"part: {board.part!r} is not a full part number of family {board.family}; "
-               f"write it with package and speed grade, as {example}")
+               f"write it with package and speed grade, as {family.example}")
 
 
-_PART = {"xc7": (r"xc7[a-z0-9]+-[0-9][a-zA-Z]*", "xc7z010clg400-1"),
-         "ecp5": (r"LFE5U(M|M5G)?-(12|25|45|85)F-[6-8](BG|MG|TG)[0-9]+[CI]",
-                  "LFE5U-85F-6BG381C")}
+def _shown_step(steps: int) -> str:
+    return "0.5" if steps == 2 else f"1/{steps}, to four decimals"
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

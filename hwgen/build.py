@@ -16,6 +16,7 @@ from .constraints import write_constraints
 from .dataflow import describe, find_fifos
 from .design import BlockInfo, Design, StreamPort, Tap
 from .errors import BoardError, HwgenError, ModelError
+from .families import family_cost
 from .folding import (
     Choice,
     choose_for_interval,
@@ -106,7 +107,8 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
         hardware, timing = size_buffers(build_hardware(graph, plans, choice.options))
         parts: dict[str, Resources] = {}
         for node in hardware.nodes:
-            parts[node.layer] = parts.get(node.layer, Resources()) + node.block.estimate(family)
+            parts[node.layer] = parts.get(node.layer, Resources()) \
+                + family_cost(node.block.estimate(family), family)
         return Built(graph, tuple(plans), choice, hardware, timing, parts)
 
     def measure(choice: Choice) -> Resources:
@@ -184,8 +186,8 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
     out = hardware.stream(hardware.output)
     shape = graph.tensor(graph.output).shape
     design = Design(
-        model=graph.name, board=target.board.name, family=family, clock_mhz=target.clock_mhz,
-        top=TOP, sources=tuple(sources), memories=tuple(memories),
+        model=graph.name, board=target.board.name, family=family, part=target.board.part,
+        clock_mhz=target.clock_mhz, top=TOP, sources=tuple(sources), memories=tuple(memories),
         input=StreamPort(graph.input, hardware.input),
         output=StreamPort(graph.output, TensorStream(out.dtype, shape, out.lanes)),
         taps=tuple(Tap(n.layer, n.tensor, n.name,
@@ -193,7 +195,8 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
                                     n.block.output.lanes))
                    for n in hardware.nodes if n.tensor is not None),
         blocks=tuple(BlockInfo(n.name, n.name, type(n.block).__name__.removesuffix("Config"),
-                               n.layer, n.block.cycles, n.block.estimate(family))
+                               n.layer, n.block.cycles,
+                               family_cost(n.block.estimate(family), family))
                      for n in hardware.nodes),
         frame_interval_cycles=timing.interval, latency_cycles=timing.latency,
         fifos=find_fifos(hardware))

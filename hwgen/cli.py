@@ -403,7 +403,7 @@ def boards_command(as_json: bool) -> None:
     for board in boards:
         r = board.resources
         table.add_row(board.name, board.part, f"{board.clock_mhz:g}", f"{r.lut:,}",
-                      f"{r.lutram:,}", f"{r.ff:,}", f"{r.bram36:g}", f"{r.dsp}", board.flow)
+                      f"{r.lutram:,}", f"{r.ff:,}", f"{r.bram36:.4g}", f"{r.dsp}", board.flow)
     print_result(table)
 
 

@@ -119,6 +119,8 @@ class Design:
         Predicted clocks from a frame's first input beat to its last output beat, both counted.
     fifos
         FIFOs, in topological order.
+    part
+        Full part number of the board's chip.
     """
 
     model: str
@@ -135,6 +137,7 @@ class Design:
     frame_interval_cycles: int
     latency_cycles: int
     fifos: tuple[FifoInfo, ...] = ()
+    part: str = ""
 
     @classmethod
     def load(cls, folder: Path | str) -> "Design":
@@ -172,7 +175,7 @@ class Design:
         """The contents of ``design.json``."""
         return {
             "format": FORMAT, "version": VERSION, "model": self.model, "board": self.board,
-            "family": self.family, "clock_mhz": self.clock_mhz, "top": self.top,
+            "family": self.family, "part": self.part, "clock_mhz": self.clock_mhz, "top": self.top,
             "sources": list(self.sources), "memories": list(self.memories),
             "input": {"tensor": self.input.tensor, **_stream_to_dict(self.input.stream)},
             "output": {"tensor": self.output.tensor, **_stream_to_dict(self.output.stream)},
@@ -206,7 +209,8 @@ class Design:
             latency_cycles=int(data["latency_cycles"]),
             # Designs of earlier versions do not tell.
             fifos=tuple(FifoInfo(f["name"], int(f["depth"]), tuple(f["puts"]), tuple(f["gets"]))
-                        for f in data.get("fifos", ())))
+                        for f in data.get("fifos", ())),
+            part=data.get("part", ""))
 
     def files(self, folder: Path | str) -> tuple[Path, ...]:
         """Absolute paths of the Verilog sources; ToolError if a source or memory is missing."""

@@ -33,6 +33,7 @@ from .blocks.window_reader import WindowReaderConfig
 from .blocks.window_shift import WindowShiftConfig
 from .conv_choices import Candidate, Convolution, Folding, divisors
 from .errors import ModelError
+from .families import family_cost
 from .graph import Graph, Node, Tensor
 from .hardware import INPUT, HwGraph, HwNode, Source
 from .ops import (
@@ -119,7 +120,8 @@ class Plan:
         if family not in self._options:
             self._options[family] = tuple(
                 Option(folding, blocks, _cycles([b for _, b in blocks]),
-                       sum((b.estimate(family) for _, b in blocks), Resources()))
+                       family_cost(sum((b.estimate(family) for _, b in blocks),
+                                       Resources()), family))
                 for folding, blocks in _choices(self))
         return self._options[family]
 

@@ -37,6 +37,16 @@ _XC7: dict[str, Resources] = {
 }
 _XC7_LUTS = {"LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV"}
 
+# Xilinx UltraScale+, by UG974: a slice is eight LUTs and a CARRY8, which Yosys infers as CARRY4.
+_XCUP: dict[str, Resources] = {
+    **{name: cost for name, cost in _XC7.items() if not name.startswith(("RAMB", "DSP"))},
+    **dict.fromkeys(["MUXF9", "CARRY8"], _FREE),
+    "RAM512X1S": _sites(8), "RAM256X1D": _sites(8),
+    **dict.fromkeys(["RAM32M16", "RAM64M8"], _sites(8)),
+    "RAMB36E2": Resources(bram36=1), "RAMB18E2": Resources(bram36=0.5),
+    "DSP48E2": Resources(dsp=1),
+}
+
 # Lattice ECP5, as nextpnr-ecp5 packs it: a CCU2C is the two LUTs of a slice, a TRELLIS_DPR16X4 the
 # four LUTs of two slices and, for its write port, the two of a third.
 _ECP5: dict[str, Resources] = {
@@ -48,7 +58,37 @@ _ECP5: dict[str, Resources] = {
     "MULT18X18D": Resources(dsp=1),
 }
 
-_LATCHES = {"LDCE", "LDPE", "LDCPE", "$_DLATCH_P_", "$_DLATCH_N_"}
+# Lattice iCE40, as nextpnr-ice40 packs it; _ice40_cells counts the other logic cells. A block RAM
+# has 4 Kbit of the 36.
+_ICE40: dict[str, Resources] = {
+    "SB_LUT4": _LUT, **dict.fromkeys(["SB_CARRY", "$scopeinfo"], _FREE),
+    **dict.fromkeys([f"SB_DFF{edge}{enable}{reset}" for edge in ("", "N") for enable in ("", "E")
+                     for reset in ("", "R", "S", "SR", "SS")], _FF),
+    **dict.fromkeys([f"SB_RAM40_4K{edges}" for edges in ("", "NR", "NW", "NRNW")],
+                    Resources(bram36=1 / 9)),
+    "SB_MAC16": Resources(dsp=1),
+}
+
+# Gowin GW1N and GW2A, as nextpnr-himbaechel packs it: an ALU takes the place of a LUT, a RAM16SDP4
+# a whole CFU, four of whose eight LUTs are memory. _gowin_passed counts the LUTs before flip-flops.
+_GOWIN: dict[str, Resources] = {
+    **dict.fromkeys(["LUT1", "LUT2", "LUT3", "LUT4", "ALU"], _LUT),
+    **dict.fromkeys([f"MUX2_LUT{inputs}" for inputs in (5, 6, 7, 8)], _FREE),
+    **dict.fromkeys(["VCC", "GND", "$scopeinfo"], _FREE),
+    **dict.fromkeys([f"DFF{edge}{reset}{enable}" for edge in ("", "N") for enable in ("", "E")
+                     for reset in ("", "S", "R", "P", "C")], _FF),
+    "RAM16SDP4": Resources(lut=8, lutram=4),
+    **dict.fromkeys(["SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B", "pROM", "pROMX9"],
+                    Resources(bram36=0.5)),
+    "MULT9X9": Resources(dsp=0.5), "MULT18X18": Resources(dsp=1), "MULT36X36": Resources(dsp=4),
+}
+
+_GOWIN_LUTS = {"LUT1", "LUT2", "LUT3", "LUT4", "ALU"}
+_CARRY_INPUTS = {"CI", "CYINIT", "CI_TOP"}
+
+_LATCHES = {"LDCE", "LDPE", "LDCPE", "$_DLATCH_P_", "$_DLATCH_N_",
+            *(f"DL{edge}{reset}{enable}" for edge in ("", "N") for enable in ("", "E")
+              for reset in ("", "P", "C"))}
 
 Cells = Mapping[str, Any]
 
@@ -134,13 +174,14 @@ def _is_kept(netlist: Mapping[str, Any], name: str) -> bool:
 def _route_throughs(contents: Mapping[str, Any]) -> Resources:
     """LUTs spent to reach the S inputs of carry chains.
 
-    In a 7 series slice the S input of a carry bit is hard-wired to output O6 of the bit's LUT. If
-    no LUT of the netlist drives S, the LUT is spent all the same: on passing the signal on, or on
-    a constant. A bit is used if its O or CO is read, or if a higher used bit takes its carry.
+    In a slice of 7 series and UltraScale+ chips the S input of a carry bit is hard-wired to output
+    O6 of the bit's LUT. If no LUT of the netlist drives S, the LUT is spent all the same: on
+    passing the signal on, or on a constant. A bit is used if its O or CO is read, or if a higher
+    used bit takes its carry.
     """
     cells: Cells = contents["cells"]
     carries = {name: cell["connections"] for name, cell in cells.items()
-               if cell["type"] == "CARRY4"}
+               if cell["type"] in ("CARRY4", "CARRY8")}
     driven_by_lut: set[int] = set()
     read: set[int] = set()
     for port in contents["ports"].values():
@@ -150,7 +191,7 @@ def _route_throughs(contents: Mapping[str, Any]) -> Resources:
             if cell["port_directions"][port] == "output":
                 if cell["type"] in _XC7_LUTS:
                     driven_by_lut.update(bits)
-            elif name not in carries or port not in ("CI", "CYINIT"):
+            elif name not in carries or port not in _CARRY_INPUTS:
                 read.update(bits)
     source: dict[int, tuple[str, int]] = {}  # net to the carry and bit that drive it
     for name, ports in carries.items():
@@ -161,15 +202,65 @@ def _route_throughs(contents: Mapping[str, Any]) -> Resources:
     while found:
         name, bit = found.pop()
         if not used[name]:  # its carry input is in use from now on
-            found += [source[net] for port in ("CI", "CYINIT")
+            found += [source[net] for port in _CARRY_INPUTS
                       for net in carries[name].get(port, []) if net in source]
         used[name] = max(used[name], bit + 1)
     return Resources(lut=sum(ports["S"][bit] not in driven_by_lut
                              for name, ports in carries.items() for bit in range(used[name])))
 
 
+def _ice40_cells(contents: Mapping[str, Any]) -> Resources:
+    """Logic cells without a LUT of the netlist.
+
+    A logic cell has a LUT, a carry and a flip-flop behind them with one output for both. So a
+    flip-flop shares a cell with the LUT that drives it and nothing else, and a carry with a LUT of
+    the same two inputs; without one, the cell's LUT is spent.
+    """
+    cells: Cells = contents["cells"]
+    readers = _readers(contents)
+    luts = {cell["connections"]["O"][0]: cell["connections"] for cell in cells.values()
+            if cell["type"] == "SB_LUT4"}
+    adders = Counter((ports["I1"][0], ports["I2"][0]) for ports in luts.values())
+    alone = 0
+    for cell in cells.values():
+        ports = cell["connections"]
+        if cell["type"].startswith("SB_DFF"):
+            alone += ports["D"][0] not in luts or readers[ports["D"][0]] > 1
+        elif cell["type"] == "SB_CARRY":
+            pair = ports.get("I0", ["0"])[0], ports.get("I1", ["0"])[0]
+            alone += not adders[pair]
+            adders[pair] -= bool(adders[pair])
+    return Resources(lut=alone)
+
+
+def _gowin_passed(contents: Mapping[str, Any]) -> Resources:
+    """LUTs that a flip-flop is reached through: D is wired to the output of the LUT beside it."""
+    cells: Cells = contents["cells"]
+    driven = {bit for cell in cells.values() if cell["type"] in _GOWIN_LUTS
+              for bit in cell["connections"]["SUM" if cell["type"] == "ALU" else "F"]}
+    beside = Counter(cell["connections"]["D"][0] for cell in cells.values()
+                     if cell["type"].startswith("DFF"))
+    return Resources(lut=sum(count - (bit in driven) for bit, count in beside.items()))
+
+
+def _readers(contents: Mapping[str, Any]) -> Counter[int | str]:
+    """How many pins and ports read each net."""
+    found: Counter[int | str] = Counter()
+    for port in contents["ports"].values():
+        if port["direction"] == "output":
+            found.update(port["bits"])
+    for cell in contents["cells"].values():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input":
+                found.update(bits)
+    return found
+
+
 FAMILIES: dict[str, tuple[dict[str, Resources], Callable[[Mapping[str, Any]], Resources]]] = {
     "xc7": (_XC7, _route_throughs),
+    "xcup": (_XCUP, _route_throughs),
     "ecp5": (_ECP5, lambda contents: _FREE),
+    "ice40": (_ICE40, _ice40_cells),
+    "gowin": (_GOWIN, _gowin_passed),
 }
 """Cost of each primitive of a chip family, and what its netlists cost beyond."""

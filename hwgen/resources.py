@@ -27,6 +27,7 @@ class Resources:
         return self  # sum() starts at 0
 
     def as_dict(self) -> dict[str, float]:
-        """Keys lut, lutram, ff, bram36, dsp; whole numbers but for bram36, in halves."""
-        return {f.name: round(getattr(self, f.name) * 2) / 2 if f.name == "bram36"
+        """Keys lut, lutram, ff, bram36, dsp; whole numbers but for bram36, which is in halves or
+        ninths, to four decimals."""
+        return {f.name: round(round(getattr(self, f.name) * 18) / 18, 4) if f.name == "bram36"
                 else round(getattr(self, f.name)) for f in fields(self)}

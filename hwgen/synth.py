@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,14 +21,14 @@ from typing import Any
 from . import cell_delays, netlist, timing
 from .design import Design
 from .errors import ToolError
+from .families import synth_command
 from .resources import Resources
 from .timing import BlockPaths, DesignTiming, ModuleTiming
 from .tools import yosys
 
 __all__ = ["SynthResult", "has_netlists", "mapped_netlists", "synthesize", "synthesize_module"]
 
-_COMMANDS = {"xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
-             "ecp5": "synth_ecp5 -top {top}"}
+_Chip = tuple[str, str]  # family and part
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class _Found:
     netlist: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"used": self.used.as_dict(), "top": self.top,
+        # Not as the report has them: a ninth is no decimal.
+        return {"used": asdict(self.used), "top": self.top,
                 "paths": self.paths.as_dict() if self.paths else None}
 
     @classmethod
@@ -159,7 +160,7 @@ def synthesize(folder: Path | str, *, jobs: int = 2,
     batches = _batches([job for key, job in runs.items() if key not in results], jobs)
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = {pool.submit(_timed, batch, design.family, folder / "synth"): batch
+        futures = {pool.submit(_timed, batch, (design.family, design.part), folder / "synth"): batch
                    for batch in batches}
         try:
             if on_progress:
@@ -264,7 +265,8 @@ def _design_timing(design: Design, by_module: dict[str, _Found]) -> DesignTiming
                         BlockPaths.of(ends[""]) if "" in ends else None)
 
 
-def synthesize_module(source: Path | str, module: str, family: str, *, log: Path) -> Resources:
+def synthesize_module(source: Path | str, module: str, family: str, *, log: Path,
+                      part: str = "") -> Resources:
     """Resources of one module, with all that it instantiates in the same file.
 
     Parameters
@@ -274,12 +276,14 @@ def synthesize_module(source: Path | str, module: str, family: str, *, log: Path
     module
         Module to synthesise.
     family
-        ``xc7`` or ``ecp5``.
+        A key of :data:`hwgen.families.FAMILIES`.
     log
         File for what Yosys prints.
+    part
+        Part number; by default the example of the family.
     """
     job = _Job(module, Path(source).resolve(), (), (), "")
-    return _run_yosys([job], family, log)[0].used
+    return _run_yosys([job], (family, part), log)[0].used
 
 
 def _tool() -> str:
@@ -295,7 +299,7 @@ def _plan(folder: Path, design: Design) -> dict[str, _Job]:
         raise ToolError(*(f"{folder}: module {name} has no source rtl/{name}.v in design.json; "
                           "build the design again" for name in missing))
     # The rules of counting and timing are part of what a cached result depends on.
-    context = [_tool(), _COMMANDS[design.family],
+    context = [_tool(), synth_command(design.family, design.part),
                *(hashlib.sha256((Path(__file__).parent / name).read_bytes()).hexdigest()
                  for name in ("netlist.py", "timing.py", "cell_delays.py"))]
     libraries = tuple(file for name, file in by_module.items()
@@ -340,24 +344,24 @@ def _batches(work: list[_Job], count: int) -> list[list[_Job]]:
     return [share for share in shares if share] + tops
 
 
-def _timed(batch: list[_Job], family: str, logs: Path) -> tuple[list[_Found], float]:
+def _timed(batch: list[_Job], chip: _Chip, logs: Path) -> tuple[list[_Found], float]:
     """Results of a batch, and the seconds it took."""
     begun = perf_counter()
-    return _run(batch, family, logs), perf_counter() - begun
+    return _run(batch, chip, logs), perf_counter() - begun
 
 
-def _run(batch: list[_Job], family: str, logs: Path) -> list[_Found]:
+def _run(batch: list[_Job], chip: _Chip, logs: Path) -> list[_Found]:
     """Results of a batch. If it fails, each module runs alone, to name those at fault."""
     if len(batch) == 1:
-        return _run_yosys(batch, family, logs / f"{batch[0].module}.log")
+        return _run_yosys(batch, chip, logs / f"{batch[0].module}.log")
     try:
-        return _run_yosys(batch, family, logs / f"{batch[0].module}-and-{len(batch) - 1}-more.log")
+        return _run_yosys(batch, chip, logs / f"{batch[0].module}-and-{len(batch) - 1}-more.log")
     except ToolError:
         found: list[_Found] = []
         problems: list[str] = []
         for job in batch:
             try:
-                found += _run_yosys([job], family, logs / f"{job.module}.log")
+                found += _run_yosys([job], chip, logs / f"{job.module}.log")
             except ToolError as error:
                 problems += error.problems
         if problems:
@@ -365,8 +369,9 @@ def _run(batch: list[_Job], family: str, logs: Path) -> list[_Found]:
         return found
 
 
-def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[_Found]:
+def _run_yosys(batch: list[_Job], chip: _Chip, log: Path) -> list[_Found]:
     """Synthesise modules in one run."""
+    family, part = chip
     first, several = batch[0], len(batch) > 1
     with tempfile.TemporaryDirectory(prefix="hwgen-synth-") as scratch:
         mapped, around = Path(scratch) / "mapped.json", Path(scratch) / "around.v"
@@ -383,7 +388,8 @@ def _run_yosys(batch: list[_Job], family: str, log: Path) -> list[_Found]:
             # Yosys may read a module again once it knows those within, without its attributes.
             commands += [f"read_verilog {yosys.quoted(around)}", f"hierarchy -top {top}",
                          f"setattr -mod -set keep_hierarchy 1 {names}"]
-        commands += [_COMMANDS[family].format(top=top), f"write_json {yosys.quoted(mapped)}"]
+        commands += [f"{synth_command(family, part)} -top {top}",
+                     f"write_json {yosys.quoted(mapped)}"]
         try:
             yosys.run(commands, log=log, folder=first.file.parent)
             found = json.loads(mapped.read_text(encoding="utf-8"))

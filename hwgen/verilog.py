@@ -14,6 +14,7 @@ from amaranth.back import rtlil
 
 from .blocks.block import Block
 from .blocks.export import Export
+from .families import FAMILIES
 from .files import render_template
 from .hardware import HwGraph
 from .tools import yosys
@@ -43,7 +44,8 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
     hardware
         With FIFOs.
     family
-        Chip family: where it is ``xc7``, sums are made of that chip's primitives in synthesis.
+        Chip family: where it is ``xc7`` or ``xcup``, sums are made of that chip's primitives in
+        synthesis. Where LUTs can't be memory, synthesis chooses what small memories are made of.
     folder
         The build directory.
     scratch
@@ -60,10 +62,11 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
     rtl.mkdir()
     sources, memories, commands = [], [], []
     uses: set[str] = set()
+    lut_ram = FAMILIES[family].lut_ram
     own: dict[str, str] = {}
     work = [(node.name, node.block) for node in hardware.nodes]
     for (block, _), (text, export) in zip(work, _side_by_side(_rtlil, work)):
-        commands += _convert(block, text, rtl, scratch)
+        commands += _convert(block, text, rtl, scratch, lut_ram)
         sources.append(f"rtl/{block}.v")
         for name, lines in export.memories.items():
             (rtl / name).write_text("\n".join(lines) + "\n")
@@ -74,11 +77,13 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
             on_block(block)
     generated = [*sources, f"rtl/{TOP}.v"]
     for name in sorted(uses):
-        text = render_template(f"{name}.v.j2", {"xilinx": family == "xc7"})
+        text = render_template(f"{name}.v.j2", {
+            # Bits of a carry primitive; 0: none is named.
+            "carry": {"xc7": 4, "xcup": 8}.get(family, 0), "dsp48e1": family == "xc7"})
         (rtl / f"{name}.v").write_text(text)
         sources.append(f"rtl/{name}.v")
     text = rtlil.convert(HwTop(hardware), name=TOP, platform=Export(TOP), emit_src=False)
-    commands += _convert(TOP, text, rtl, scratch)
+    commands += _convert(TOP, text, rtl, scratch, lut_ram)
     sources.append(f"rtl/{TOP}.v")
     yosys.run(commands, log=scratch / "verilog.log", folder=scratch)
     texts = [(folder / name).read_text() for name in generated]
@@ -107,7 +112,7 @@ def _side_by_side(function: Callable[[Given], Found], work: Sequence[Given]) -> 
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C start no more
 
 
-def _convert(name: str, text: str, rtl: Path, scratch: Path) -> list[str]:
+def _convert(name: str, text: str, rtl: Path, scratch: Path, lut_ram: bool) -> list[str]:
     """Yosys commands that turn RTLIL into ``rtl/<name>.v``."""
     # Amaranth joins the names of nested modules with dots, which Verilog would have to escape.
     text = re.sub(r"^((?:module|\s*cell) \\)(\S+)",
@@ -123,6 +128,8 @@ def _convert(name: str, text: str, rtl: Path, scratch: Path) -> list[str]:
             "proc -norom", "opt_expr", "opt_merge", clean, "opt_dff", "wreduce",
             "opt_expr -mux_undef -mux_bool", "pmuxtree", "opt_merge", clean, "memory_collect",
             "setattr -mod -unset generator -unset top *",
+            # Yosys refuses to make logic of it.
+            *([] if lut_ram else ["setattr -unset ram_style a:ram_style=distributed"]),
             # Mapped together with the logic around them, weights in LUTs take up to twice as many.
             "select -set weights *__weights__rom",
             "setattr -mod -set keep_hierarchy \"yes\" @weights",

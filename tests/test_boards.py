@@ -10,7 +10,8 @@ from hwgen.boards import Board, board_schema, list_boards, load_board, parse_bud
 from hwgen.errors import BoardError
 from hwgen.resources import Resources
 
-NAMES = ["arty-a7-35t", "pynq-z2", "ulx3s-85f", "zybo-z7010", "zybo-z7020"]
+NAMES = ["arty-a7-35t", "ice40hx8k-evn", "icebreaker", "kria-kv260", "pynq-z2", "tang-nano-20k",
+         "tang-nano-9k", "ultra96-v2", "ulx3s-85f", "zybo-z7010", "zybo-z7020"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,6 +43,12 @@ def test_a_board_carries_the_name_of_its_file(name):
     ("pynq-z2", Resources(53200, 17400, 106400, 140, 220)),
     ("arty-a7-35t", Resources(20800, 9600, 41600, 50, 90)),
     ("ulx3s-85f", Resources(83640, 41820, 83640, 104, 156)),
+    ("ultra96-v2", Resources(70560, 28800, 141120, 216, 360)),
+    ("kria-kv260", Resources(117120, 57600, 234240, 144, 1248)),
+    ("icebreaker", Resources(5280, 0, 5280, 30 / 9, 8)),
+    ("ice40hx8k-evn", Resources(7680, 0, 7680, 32 / 9, 0)),
+    ("tang-nano-9k", Resources(8640, 1080, 6480, 13, 20)),
+    ("tang-nano-20k", Resources(20736, 2592, 15552, 23, 48)),
 ])
 def test_resources_are_those_of_the_chip(name, limits):
     assert load_board(name).limits == limits
@@ -75,7 +82,7 @@ def test_an_unknown_board_gets_a_suggestion_and_the_list():
 
 
 def test_a_board_like_none_gets_the_list():
-    with pytest.raises(BoardError, match="^board 'versal' is unknown; choose arty-a7-35t, pynq-z2"):
+    with pytest.raises(BoardError, match="^board 'versal' is unknown; choose arty-a7-35t, ice40"):
         load_board("versal")
 
 
@@ -84,10 +91,12 @@ def test_a_board_like_none_gets_the_list():
     ({"clock_mhz": "fast"}, 'my.yaml: clock_mhz: "fast" must be a number'),
     ({"clock_mhz": 1e9}, "my.yaml: clock_mhz: 1000000000.0 must be at most 1000"),
     ({"static_power_w": None}, "my.yaml: static_power_w: nothing must be a number"),
-    ({"family": "xc6"}, 'my.yaml: family: "xc6" is none of xc7 or ecp5'),
+    ({"family": "xc6"}, 'my.yaml: family: "xc6" is none of xc7, xcup, ecp5, ice40 or gowin'),
     ({"clock": 1}, "my.yaml: clock: is not a field; did you mean clock_mhz?"),
     ({"qqq": 1}, ("my.yaml: qqq: is not a field; the fields are name, vendor, part, family, "
-                  "resources, clock_mhz, oscillator, reset, static_power_w, flow")),
+                  "device, resources, clock_mhz, oscillator, reset, pins, static_power_w, flow")),
+    ({"device": "GW1N-9C"}, "my.yaml: device: family xc7 needs none; leave it out"),
+    ({"pins": ["a"]}, 'my.yaml: pins.0: "a" does not match ^[A-Z]{0,2}[0-9]{1,3}$'),
     ({"part": "xc7z010"}, ("my.yaml: part: 'xc7z010' is not a full part number of family xc7; "
                            "write it with package and speed grade, as xc7z010clg400-1")),
     ({"flow": "nextpnr-ecp5"}, ("my.yaml: flow: nextpnr-ecp5 does not build for family xc7; "
@@ -116,6 +125,45 @@ def test_a_wrong_resource_gets_one_line(tmp_path, key, value, line):
     content = good()
     content["resources"][key] = value
     assert problems(tmp_path, content) == (line,)
+
+
+@pytest.mark.parametrize("name, change, line", [
+    ("ultra96-v2", {"part": "xczu3eg"}, (
+        "my.yaml: part: 'xczu3eg' is not a full part number of family xcup; write it with package "
+        "and speed grade, as xczu3eg-sbva484-1-i")),
+    ("icebreaker", {"part": "up5k"}, (
+        "my.yaml: part: 'up5k' is not a full part number of family ice40; write it with package "
+        "and speed grade, as iCE40UP5K-SG48I")),
+    ("tang-nano-9k", {"part": "GW1NR-9C"}, (
+        "my.yaml: part: 'GW1NR-9C' is not a full part number of family gowin; write it with "
+        "package and speed grade, as GW1NR-LV9QN88PC6/I5")),
+    ("tang-nano-9k", {"device": None}, (
+        "my.yaml: device: is missing; choose GW1N-1, GW1N-4, GW1N-9, GW1N-9C, GW1NS-4, GW1NZ-1, "
+        "GW2A-18, GW2A-18C")),
+    ("tang-nano-9k", {"flow": "vivado"}, (
+        "my.yaml: flow: vivado does not build for family gowin; write nextpnr-himbaechel")),
+])
+def test_a_wrong_field_of_another_family_gets_one_line(tmp_path, name, change, line):
+    content = yaml.safe_load((ROOT / "boards" / f"{name}.yaml").read_text())
+    assert problems(tmp_path, content | change) == (line,)
+
+
+def test_block_ram_of_an_ice40_is_in_ninths(tmp_path):
+    content = yaml.safe_load((ROOT / "boards" / "icebreaker.yaml").read_text())
+    content["resources"]["bram36"] = 3.4
+    assert problems(tmp_path, content) == (
+        "my.yaml: resources.bram36: 3.4 must be a multiple of 1/9, to four decimals",)
+
+
+def test_a_budget_of_all_block_ram_of_an_ice40_is_all_of_it():
+    board = load_board("icebreaker")
+    assert parse_budget("BRAM=100%", board) == board.limits
+    assert parse_budget("BRAM=10%", board).bram36 == 3 / 9
+
+
+def test_a_budget_in_parts_of_a_block_ram_is_refused():
+    with pytest.raises(BoardError, match="^budget: BRAM: 1.5 is not a whole number of parts of"):
+        parse_budget("BRAM=1.5", load_board("icebreaker"))
 
 
 def test_all_problems_are_reported_at_once(tmp_path):

@@ -108,7 +108,7 @@ def test_synthesis_takes_the_slices_and_no_adders(tmp_path, lanes, outputs, a_wi
     plan = plan_slices(lanes, outputs, a_width, weight_type, ends(weight_type))
     file = exported(tmp_path, DspDotProduct(plan, 40), "dot")
     with file.open("a") as text:
-        text.write(render_template(f"{MAC}.v.j2", {"xilinx": True}))
+        text.write(render_template(f"{MAC}.v.j2", {"dsp48e1": True}))
     found = synthesize_module(file, "dot", "xc7", log=tmp_path / "synth.log")
     assert found.dsp == plan.slices == slices
     # What is held back for later slices, and what the second weight borrows from the third.
@@ -147,7 +147,7 @@ int main() {
 
 def rows_agree(folder, plan, *, broken: str = "") -> bool:
     """Whether exported slices give what simulated ones do, over 2 000 clocks of random operands."""
-    text = render_template(f"{MAC}.v.j2", {"xilinx": False})
+    text = render_template(f"{MAC}.v.j2", {"dsp48e1": False})
     before, _, after = broken.partition(" -> ")
     assert before in text
     file = exported(folder, DspDotProduct(plan, 40), "exported")
@@ -235,9 +235,9 @@ endmodule
 def compare(folder, first: int, accumulate: int, broken: str = "") -> bool:
     """Whether the primitive, as Yosys models it, does what the behaviour does: 20 000 clocks of
     random and extreme operands."""
-    text = render_template(f"{MAC}.v.j2", {"xilinx": True})
+    text = render_template(f"{MAC}.v.j2", {"dsp48e1": True})
     before, _, after = broken.partition(" -> ")
-    (folder / "behaviour.v").write_text(render_template(f"{MAC}.v.j2", {"xilinx": False}))
+    (folder / "behaviour.v").write_text(render_template(f"{MAC}.v.j2", {"dsp48e1": False}))
     (folder / "primitive.v").write_text(text.replace(before, after) if broken else text)
     (folder / "pair.v").write_text(PAIR)
     yosys.run(["read_verilog -sv +/xilinx/cells_sim.v", "read_verilog -sv primitive.v",

@@ -21,15 +21,17 @@ from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 RNG = random.Random(1)
 
 
-def arithmetic(folder: Path, *, xilinx: bool) -> Path:
-    file = folder / ("xilinx.v" if xilinx else "generic.v")
-    file.write_text(render_template(f"{ARITHMETIC}.v.j2", {"xilinx": xilinx}))
+def arithmetic(folder: Path, *, carry: int) -> Path:
+    """With the carry primitives of 7 series (4 bits) or UltraScale+ chips (8)."""
+    file = folder / "xilinx.v"
+    file.write_text(render_template(f"{ARITHMETIC}.v.j2", {"carry": carry}))
     return file
 
 
-def prove_equal(folder: Path, module: str, parameters: dict[str, str], *, broken: str = "") -> None:
+def prove_equal(folder: Path, module: str, parameters: dict[str, str], *, carry: int = 4,
+                broken: str = "") -> None:
     """Yosys proves a module of primitives equal to its behaviour, for every input."""
-    file = arithmetic(folder, xilinx=True)
+    file = arithmetic(folder, carry=carry)
     settings = " ".join(f"-set {name} {value}" for name, value in parameters.items())
     text = file.read_text()
     if broken:
@@ -49,18 +51,22 @@ def prove_equal(folder: Path, module: str, parameters: dict[str, str], *, broken
     yosys.run(commands, log=folder / f"{module}.log", folder=folder)
 
 
+@pytest.mark.parametrize("carry", [4, 8])
 @pytest.mark.parametrize("width, total", [(1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (4, 5), (4, 6),
                                           (7, 9), (8, 8), (12, 14)])
-def test_the_ternary_adder_of_primitives_is_proven_equal_to_plus(tmp_path, width, total):
+def test_the_ternary_adder_of_primitives_is_proven_equal_to_plus(tmp_path, width, total, carry):
     masks = {f"NOT_{row}": f"{width}'d{RNG.randrange(1 << width)}" for row in "ABC"}
     for inverted in ({}, masks):
-        prove_equal(tmp_path, "hwgen_add3", {"WIDTH": str(width), "SUM": str(total), **inverted})
+        prove_equal(tmp_path, "hwgen_add3", {"WIDTH": str(width), "SUM": str(total), **inverted},
+                    carry=carry)
 
 
+@pytest.mark.parametrize("carry", [4, 8])
 @pytest.mark.parametrize("width, total", [(1, 1), (1, 2), (3, 4), (4, 5), (5, 6), (8, 8), (16, 17)])
-def test_the_adder_of_primitives_is_proven_equal_to_plus(tmp_path, width, total):
+def test_the_adder_of_primitives_is_proven_equal_to_plus(tmp_path, width, total, carry):
     masks = {f"NOT_{row}": f"{width}'d{RNG.randrange(1 << width)}" for row in "AB"}
-    prove_equal(tmp_path, "hwgen_add2", {"WIDTH": str(width), "SUM": str(total), **masks})
+    prove_equal(tmp_path, "hwgen_add2", {"WIDTH": str(width), "SUM": str(total), **masks},
+                carry=carry)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -87,7 +93,7 @@ def exported(folder: Path, component, name: str) -> Path:
               log=folder / "write.log", folder=folder)
     file = folder / f"{name}.v"
     file.write_text("".join([file.read_text(), *platform.modules.values(),
-                             arithmetic(folder, xilinx=True).read_text()]))
+                             arithmetic(folder, carry=4).read_text()]))
     return file
 
 

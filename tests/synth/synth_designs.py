@@ -7,6 +7,9 @@ from hwgen.resources import Resources
 from hwgen.streams import TensorStream
 from hwgen.types import uint_type
 
+BOARDS = {"xc7": "zybo-z7010", "xcup": "ultra96-v2", "ecp5": "ulx3s-85f", "ice40": "icebreaker",
+          "gowin": "tang-nano-9k"}
+
 COUNTER = """
 module {name} (input clk, input rst, output reg [7:0] count);
   always @(posedge clk) if (rst) count <= 0; else count <= count + 1;
@@ -54,7 +57,7 @@ def save_design(folder: Path, family: str = "xc7") -> Design:
                        ("b", "counter_b", "Counter", "conv2", 100),
                        ("c", "rom", "Rom", "conv2", 25)))
     design = Design(
-        model="small", board="zybo-z7010" if family == "xc7" else "ulx3s-85f", family=family,
+        model="small", board=BOARDS[family], family=family,
         clock_mhz=150.0, top="hwgen_top", memories=("rtl/rom.mem",),
         sources=("rtl/hwgen_top.v", "rtl/counter_a.v", "rtl/counter_b.v", "rtl/rom.v"),
         input=StreamPort("x", stream), output=StreamPort("y", stream), taps=(), blocks=blocks,

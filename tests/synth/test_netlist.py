@@ -6,7 +6,7 @@ from hwgen.errors import ToolError
 from hwgen.netlist import FAMILIES, count_resources
 from hwgen.resources import Resources
 
-OUTPUTS = {"O", "CO", "Q", "O5", "O6"}
+OUTPUTS = {"O", "CO", "Q", "O5", "O6", "F", "SUM"}
 
 
 def cell(kind, **connections):
@@ -53,6 +53,90 @@ def test_cost_of_a_7_series_primitive(kind, expected):
 ])
 def test_cost_of_an_ecp5_primitive(kind, expected):
     assert count([cell(kind)], family="ecp5") == expected
+
+
+@pytest.mark.parametrize("kind, expected", [
+    ("LUT6_2", Resources(lut=1)), ("CARRY4", Resources()), ("CARRY8", Resources()),
+    ("MUXF9", Resources()), ("FDRE", Resources(ff=1)), ("SRLC32E", Resources(lut=1, lutram=1)),
+    ("RAM32M16", Resources(lut=8, lutram=8)), ("RAM64M8", Resources(lut=8, lutram=8)),
+    ("RAM256X1D", Resources(lut=8, lutram=8)), ("RAM512X1S", Resources(lut=8, lutram=8)),
+    ("RAMB36E2", Resources(bram36=1)), ("RAMB18E2", Resources(bram36=0.5)),
+    ("DSP48E2", Resources(dsp=1)),
+])
+def test_cost_of_an_ultrascale_plus_primitive(kind, expected):
+    assert count([cell(kind)], family="xcup") == expected
+
+
+@pytest.mark.parametrize("kind, connections, expected", [
+    ("SB_LUT4", {"O": [1], "I1": ["0"], "I2": ["0"]}, Resources(lut=1)),
+    ("SB_DFFESR", {"Q": [1], "D": [2]}, Resources(lut=1, ff=1)),
+    ("SB_DFFN", {"Q": [1], "D": ["1"]}, Resources(lut=1, ff=1)),
+    ("SB_CARRY", {"CO": [1], "I0": [2], "I1": [3]}, Resources(lut=1)),
+    ("SB_RAM40_4K", {}, Resources(bram36=1 / 9)), ("SB_RAM40_4KNRNW", {}, Resources(bram36=1 / 9)),
+    ("SB_MAC16", {}, Resources(dsp=1)),
+])
+def test_cost_of_an_ice40_primitive_alone(kind, connections, expected):
+    assert count([cell(kind, **connections)], family="ice40") == expected
+
+
+def ice40_lut(out, i1=5, i2=6):
+    return cell("SB_LUT4", O=[out], I1=[i1], I2=[i2])
+
+
+def test_a_flip_flop_of_an_ice40_shares_the_cell_of_the_lut_that_drives_only_it():
+    register = cell("SB_DFF", D=[1], Q=[2])
+    assert count([ice40_lut(1), register], family="ice40") == Resources(lut=1, ff=1)
+    assert count([ice40_lut(1), register], [1], family="ice40") == Resources(lut=2, ff=1)
+    assert count([ice40_lut(1), register, register], family="ice40") == Resources(lut=3, ff=2)
+
+
+def test_a_carry_of_an_ice40_shares_the_cell_of_one_lut_with_its_inputs():
+    carry = cell("SB_CARRY", CO=[9], I0=[5], I1=[6])
+    assert count([ice40_lut(1), carry], family="ice40").lut == 1
+    assert count([ice40_lut(1), carry, carry], family="ice40").lut == 2
+    assert count([ice40_lut(1, i1=6, i2=5), carry], family="ice40").lut == 2
+
+
+@pytest.mark.parametrize("kind, expected", [
+    ("LUT1", Resources(lut=1)), ("LUT4", Resources(lut=1)), ("MUX2_LUT5", Resources()),
+    ("MUX2_LUT8", Resources()), ("RAM16SDP4", Resources(lut=8, lutram=4)),
+    ("SPX9", Resources(bram36=0.5)), ("SDPB", Resources(bram36=0.5)),
+    ("DPX9B", Resources(bram36=0.5)), ("pROM", Resources(bram36=0.5)),
+    ("MULT9X9", Resources(dsp=0.5)), ("MULT18X18", Resources(dsp=1)),
+    ("MULT36X36", Resources(dsp=4)),
+])
+def test_cost_of_a_gowin_primitive(kind, expected):
+    assert count([cell(kind, **({"F": [1]} if kind.startswith("LUT") else {}))],
+                 family="gowin") == expected
+
+
+@pytest.mark.parametrize("kind", ["DFF", "DFFRE", "DFFSE", "DFFPE", "DFFNCE"])
+def test_a_flip_flop_of_a_gowin_chip_is_reached_through_a_lut_of_its_own(kind):
+    registers = [cell(kind, D=[1], Q=[2]), cell(kind, D=[1], Q=[3])]
+    assert count(registers[:1], family="gowin") == Resources(lut=1, ff=1)
+    for driver in (cell("LUT3", F=[1]), cell("ALU", SUM=[1])):
+        assert count([driver, *registers[:1]], [1], family="gowin") == Resources(lut=1, ff=1)
+        assert count([driver, *registers], family="gowin") == Resources(lut=2, ff=2)
+
+
+@pytest.mark.parametrize("family, kind", [
+    ("xcup", "URAM288"), ("xcup", "RAMB36E1"), ("ice40", "SB_SPRAM256KA"),
+    ("gowin", "MULTALU36X18")])
+def test_what_a_family_lacks_or_leaves_unused_is_refused(family, kind):
+    with pytest.raises(ToolError,
+                       match=f"^m: primitive {kind} of family {family} has no known cost$"):
+        count([cell(kind)], family=family)
+
+
+def test_a_latch_of_a_gowin_chip_is_refused():
+    with pytest.raises(ToolError, match=r"m: 1 latches \(DLCE\) in the netlist"):
+        count([cell("DLCE")], family="gowin")
+
+
+def test_a_carry8_counts_up_to_the_highest_bit_that_is_read():
+    nets = cell("CARRY8", CI=["0"], CI_TOP=["0"], DI=["0"] * 8, S=list(range(1, 9)),
+                O=list(range(10, 18)), CO=list(range(20, 28)))
+    assert count([nets], [16], family="xcup").lut == 7
 
 
 def test_lutram_is_part_of_lut():

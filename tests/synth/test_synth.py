@@ -46,6 +46,38 @@ def test_counts_of_small_ecp5_parts_are_exact(tmp_path):
     assert (used.lutram, used.ff, used.bram36, used.dsp) == (16, 9 + 8 + 32 + 36, 0, 1)
 
 
+def test_counts_of_small_ultrascale_plus_parts_are_exact(tmp_path):
+    (tmp_path / "parts.v").write_text(PARTS)
+    used = synth.synthesize_module(tmp_path / "parts.v", "parts", "xcup", log=tmp_path / "log")
+    # A RAM32M16; the product's register stays outside of the DSP48E2.
+    assert used == Resources(lut=8 + 1 + 1 + 7 + 8 + 1, lutram=8 + 1, ff=9 + 8 + 36, dsp=1)
+
+
+@pytest.mark.parametrize("part, dsp", [("iCE40UP5K-SG48I", 1), ("iCE40HX8K-CT256", 0)])
+def test_only_ultraplus_chips_of_the_ice40_have_multipliers(tmp_path, part, dsp):
+    (tmp_path / "m.v").write_text(
+        "module m(input clk, input signed [15:0] x, input signed [15:0] y, "
+        "output reg signed [31:0] p);\n  always @(posedge clk) p <= x * y;\nendmodule\n")
+    used = synth.synthesize_module(tmp_path / "m.v", "m", "ice40", log=tmp_path / "log", part=part)
+    assert used.dsp == dsp
+    assert (used.lut > 100) == (dsp == 0)
+
+
+def test_counts_of_small_gowin_parts_are_exact(tmp_path):
+    (tmp_path / "parts.v").write_text(PARTS)
+    used = synth.synthesize_module(tmp_path / "parts.v", "parts", "gowin", log=tmp_path / "log")
+    # Four RAM16SDP4: two for the depth, two for the width. No shift registers: 32 FF more.
+    assert (used.lutram, used.ff, used.bram36, used.dsp) == (16, 9 + 8 + 32 + 36, 0, 1)
+
+
+@pytest.mark.parametrize("family, bram36", [("xcup", 1), ("ice40", 9 / 9), ("gowin", 1)])
+def test_a_rom_becomes_block_ram_of_each_family(tmp_path, family, bram36):
+    write_design(tmp_path, family)
+    used = synth.synthesize(tmp_path, jobs=1).blocks["c"]
+    assert used.bram36 == pytest.approx(bram36)
+    assert synth.synthesize(tmp_path, jobs=1).blocks["c"] == used  # from the cache
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A build directory that has been synthesised, its result, and the progress reported."""
