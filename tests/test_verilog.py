@@ -290,3 +290,10 @@ def test_equal_modules_become_one():
 def test_a_path_that_yosys_does_not_take_is_refused(tmp_path):
     with pytest.raises(HwgenError, match="holds a quote, backslash or line break"):
         yosys.quoted(tmp_path / 'a"b')
+
+
+def test_small_memories_of_an_ice40_are_left_to_synthesis(tmp_path):
+    board = load_board("icebreaker")
+    model = load_model(data_folder("examples") / "digits" / "model.json")
+    build(model, Target(board, board.clock_mhz, board.limits, fps=2000), tmp_path / "design")
+    assert 'ram_style = "distributed"' not in "".join(verilog(tmp_path / "design").values())

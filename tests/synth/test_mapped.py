@@ -47,7 +47,8 @@ def map_in_place(folder, part: str) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("board, folding, primitives", [
     # Yosys has no models of the block RAMs of UltraScale+ and Gowin chips.
-    ("ultra96-v2", {"conv1": SHIFT, "conv2": READER, "fc": LOGIC}, {"CARRY8", "RAM32M16", "LUT6_2"}),
+    ("ultra96-v2", {"conv1": SHIFT, "conv2": READER, "fc": LOGIC},
+     {"CARRY8", "RAM32M16", "LUT6_2"}),
     ("icebreaker", {"conv1": SHIFT, "conv2": READER | {"weights": "block"}, "fc": {
         "weights": "block"}}, {"SB_RAM40_4K", "SB_CARRY"}),
     ("tang-nano-9k", {"conv1": SHIFT, "conv2": READER, "fc": LOGIC}, {"RAM16SDP4", "ALU"}),
