@@ -30,6 +30,9 @@ class Family:
         Into how many equal parts 36 Kbit of block RAM divide.
     lut_ram
         Whether LUTs can be memory.
+    lut_factor, ff_factor
+        LUTs and flip-flops for one that blocks estimate, which they do for LUTs of six inputs and
+        shift registers in LUTs: coarse, of the digits network (docs/boards.md).
     """
 
     vendor: str
@@ -39,6 +42,8 @@ class Family:
     command: Callable[[str], str]
     bram_steps: int = 2
     lut_ram: bool = True
+    lut_factor: float = 1.0
+    ff_factor: float = 1.0
 
 
 def _ice40(part: str) -> str:
@@ -59,15 +64,15 @@ FAMILIES = {
         lambda part: "synth_xilinx -family xcup -flatten -noiopad -noclkbuf"),
     "ecp5": Family(
         "lattice", "nextpnr-ecp5", r"LFE5U(M|M5G)?-(12|25|45|85)F-[6-8](BG|MG|TG)[0-9]+[CI]",
-        "LFE5U-85F-6BG381C", lambda part: "synth_ecp5"),
+        "LFE5U-85F-6BG381C", lambda part: "synth_ecp5", lut_factor=2.5, ff_factor=1.8),
     "ice40": Family(
         "lattice", "nextpnr-ice40", r"iCE40(UP[35]K|(HX|LP)[148]K)-[A-Z]+[0-9]+I?",
-        "iCE40UP5K-SG48I", _ice40, bram_steps=9, lut_ram=False),
+        "iCE40UP5K-SG48I", _ice40, bram_steps=9, lut_ram=False, lut_factor=4.8, ff_factor=2.3),
     "gowin": Family(
         "gowin", "nextpnr-himbaechel", r"GW(1N|2A)[A-Z]*-(LV|UV)\d+[A-Z]+\d+P?(C\d/I\d|ES)",
         "GW1NR-LV9QN88PC6/I5",
         lambda part: f"synth_gowin -family {'gw2a' if part.startswith('GW2A') else 'gw1n'} "
-                     "-noiopads"),
+                     "-noiopads", lut_factor=4.5, ff_factor=2.1),
 }
 """By the name that boards give as ``family``."""
 
@@ -80,4 +85,6 @@ def synth_command(family: str, part: str = "") -> str:
 
 def family_cost(cost: Resources, family: str) -> Resources:
     """A block's estimate on a family. Where no LUT can be memory, none is counted as such."""
-    return cost if FAMILIES[family].lut_ram else replace(cost, lutram=0)
+    found = FAMILIES[family]
+    return replace(cost, lut=cost.lut * found.lut_factor, ff=cost.ff * found.ff_factor,
+                   lutram=cost.lutram * found.lut_ram)

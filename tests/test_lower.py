@@ -9,9 +9,11 @@ from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.conv_choices import between_divisors, divisors
 from hwgen.errors import ModelError
+from hwgen.families import family_cost
 from hwgen.lower import build_hardware, plan_layers, unique_name
 from hwgen.ops import Add, ArgMax, Bias, Clip, Concat, Conv, MaxPool, Requantize, Reshape, SumPool
 from hwgen.real_ops import Affine
+from hwgen.resources import Resources
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder
 
@@ -303,3 +305,10 @@ def test_every_tensor_of_a_layer_s_end_is_named():
     graph = (GraphBuilder((4, 4, 2), uint_type(2)).add("a", conv((3, 3), 2, 2))
              .add("b", requantize()).add("c", MaxPool((2, 2), (1, 1))).build())
     assert {n.name: n.tensor for n in build(graph).nodes if n.tensor} == {"a": "b", "c": "c"}
+
+
+def test_estimates_grow_for_families_with_smaller_luts():
+    cost = Resources(lut=100, lutram=10, ff=10, bram36=1, dsp=2)
+    assert family_cost(cost, "xc7") == cost
+    assert family_cost(cost, "ecp5") == Resources(lut=250, lutram=10, ff=18, bram36=1, dsp=2)
+    assert family_cost(cost, "ice40") == Resources(lut=480, lutram=0, ff=23, bram36=1, dsp=2)
