@@ -1,7 +1,7 @@
 """Ways to build a convolution: windows, parallelism, where its weights are and what multiplies."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from math import gcd
@@ -92,6 +92,9 @@ class Convolution:
     tensor: Tensor
     accumulator: NumType
     activations: tuple[tuple[Op, NumType], ...]
+    # Weights by window and lanes: options share them, in a large layer each takes megabytes.
+    _matrices: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, init=False)
+    _wirings: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, init=False)
 
     def choices(self) -> Iterator[Candidate]:
         """Every way to build it."""
@@ -171,13 +174,8 @@ class Convolution:
     def _nonzero(self) -> int:
         return int(np.count_nonzero(self.op.weights))
 
-    @cached_property
-    def _matrices(self) -> dict[tuple[str, int], np.ndarray]:
-        """Weights in the orders of windows: options share them, in a large layer each takes
-        megabytes."""
-        return {}
-
     def _ordered(self, kind: str, lanes: int, gp: int) -> np.ndarray:
+        """Weights in the order of a kind of window."""
         # Of whole windows and strips the order of elements depends on the lanes of a group.
         key = kind, lanes // gp if kind in (*WHOLE_WINDOWS, "strips") else 0
         if key not in self._matrices:
@@ -188,10 +186,6 @@ class Convolution:
     def _sums(self) -> WeightSums:
         kind = self._window_kinds[0]
         return WeightSums(self._ordered(kind, 0, 1))
-
-    @cached_property
-    def _wirings(self) -> dict[tuple[str, int], np.ndarray]:
-        return {}
 
     def _wiring(self, kind: str, lanes: int) -> np.ndarray:
         """Weights of all groups side by side."""
