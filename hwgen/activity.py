@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .callbacks import Progress
 from .design import Design
 from .files import data_folder
 from .gates import Gates
 from .simulate import (
-    Progress,
     SimulationError,
     beat_bytes,
     check_frames,

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import floor
@@ -12,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from .boards import Board
+from .callbacks import OnStep
 from .constraints import write_constraints
 from .dataflow import describe, find_fifos
 from .design import BlockInfo, Design, StreamPort, Tap
@@ -42,8 +42,6 @@ from .verilog import write_verilog
 __all__ = ["DEFAULT_SHARE", "Built", "Target", "build", "plan_design", "write_build"]
 
 DEFAULT_SHARE = 0.7  # of the board, when neither rate nor budget is asked for
-
-OnStep = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .activity import Activity, measure
+from .callbacks import Progress
 from .cell_energies import (
     DEFAULT_BRAM_ENABLE,
     DEFAULT_BRAM_WRITE,
@@ -27,7 +28,6 @@ from .flatten import flatten
 from .gates import ONE, ZERO, Gates
 from .report import load_report
 from .resources import Resources
-from .simulate import Progress
 from .synth import mapped_netlists
 
 __all__ = ["KINDS", "PowerResult", "check_family", "energies_of", "estimate", "power_of_resources"]

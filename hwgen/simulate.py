@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .callbacks import OnStep, Progress
 from .design import Design, FifoInfo, Tap
 from .errors import HwgenError, ToolError
 from .figures import SINGLE_STREAM_FRAMES
@@ -27,12 +28,6 @@ from .tools.verilator import find_verilator
 
 __all__ = ["SimResult", "SimulationError", "pack_beats", "simulate", "single_stream",
            "unpack_beats"]
-
-Progress = Callable[[int, int], None]
-"""Called now and then with (beats moved, beats in all) of both ends together."""
-
-OnStep = Callable[[str, float], None]
-"""Called with the name of a step that is done and the seconds it took."""
 
 CHUNK = 1 << 22  # values packed at a time, to bound memory
 

@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import Any
 
 from . import cell_delays, netlist, timing
+from .callbacks import OnStep
 from .design import Design
 from .errors import ToolError
 from .families import synth_command
@@ -126,7 +127,7 @@ class _Found:
 
 def synthesize(folder: Path | str, *, jobs: int = 2,
                on_progress: Callable[[int, int, str], None] | None = None,
-               on_step: Callable[[str, float], None] | None = None) -> SynthResult:
+               on_step: OnStep | None = None) -> SynthResult:
     """Synthesise the design in a build directory for its board's family.
 
     Logs are in ``synth/`` of it; of modules that differ only in name, one is run.

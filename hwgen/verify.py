@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .callbacks import OnStep, Progress
 from .design import Design
 from .errors import HwgenError, MismatchError, ToolError
 from .files import data_folder
 from .graph import Graph
 from .simulate import (
-    OnStep,
-    Progress,
     SimulationError,
     beat_bytes,
     check_frames,
