@@ -131,6 +131,6 @@ def _convert(name: str, text: str, rtl: Path, scratch: Path, lut_ram: bool) -> l
             # Yosys refuses to make logic of it.
             *([] if lut_ram else ["setattr -unset ram_style a:ram_style=distributed"]),
             # Mapped together with the logic around them, weights in LUTs take up to twice as many.
-            "select -set weights *__weights__rom",
+            "select -set weights *__weights__rom *__weights__rom_*",
             "setattr -mod -set keep_hierarchy \"yes\" @weights",
             f"write_verilog -norename {yosys.quoted(rtl / f'{name}.v')}"]

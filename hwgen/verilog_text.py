@@ -40,7 +40,7 @@ def tidy(text: str) -> str:
                   flags=re.MULTILINE)
     text = re.sub(r"\(\* (?:full_case|parallel_case) = \S+ \*\) ?", "", text)
     modules = [_tidy_module(m[0]) for m in re.finditer(
-        r"^(?:\(\*.*\*\)\n)*module .*?^endmodule\n", _unescape(text), re.MULTILINE | re.DOTALL)]
+        r"^(?:\(\*[^\n]*\*\)\n)*module .*?^endmodule\n", _unescape(text), re.MULTILINE | re.DOTALL)]
     return "\n".join(_share_equal(modules))
 
 

@@ -5,9 +5,11 @@ same activation are as many products side by side (Fu, Wu, Sirasao et al., "Deep
 Optimization on Xilinx Devices", WP486, 2017; "Convolutional Neural Network with INT4 Optimization
 on Xilinx Devices", WP521, 2020). Here the sum in each field starts from a constant so large that
 it never falls below 0: no field borrows from the next, and nothing has to be corrected behind.
+
+The operands of each next slice of a row come a clock later: it adds to what the one before has
+made (:attr:`DspPlan.lags`).
 """
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,13 +18,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..blocks.export import Export
-from ..blocks.primitives import delay, delay_resources
+from ..blocks.primitives import delay
 from ..resources import Resources
 from ..types import TERNARY, NumType
 from .bit_heap import Compression, Term, compress, compressed
 from .compressor import Compressor
 
-__all__ = ["MAC", "MAC_ROWS", "DspDotProduct", "DspPlan", "plan_slices"]
+__all__ = ["CARRIED_CLOCKS", "MAC", "MAC_ROWS", "DspDotProduct", "DspPlan", "carrying",
+           "plan_slices"]
 
 MAC = "hwgen_mac"
 """Verilog file of exported slices, and module of one."""
@@ -35,6 +38,9 @@ WEIGHT_PORT, ACTIVATION_PORT, RESULT = 25, 18, 48
 
 MOST_FIELDS = 3
 SLICE_CLOCKS = 4
+
+CARRIED_CLOCKS = SLICE_CLOCKS - 2
+"""From the operands of a row's first slice to the number from outside that they are added to."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ class DspPlan:
         Rows of slices that sum ``lanes`` products; theirs are added in LUTs.
     steps
         Terms that each slice adds over as many clocks; 1 unless it accumulates.
+    carries
+        Rows of slices add their products to a number from outside, field by field: what the sums
+        are so far. Then only the sums in the end must fit their fields.
     """
 
     lanes: int
@@ -69,6 +78,7 @@ class DspPlan:
     spacing: int
     chains: int
     steps: int = 1
+    carries: bool = False
 
     @property
     def lowest(self) -> int:
@@ -94,8 +104,15 @@ class DspPlan:
         length, longer = divmod(self.lanes, self.chains)
         return [length + 1] * longer + [length] * (self.chains - longer)
 
+    @property
+    def lags(self) -> list[int]:
+        """Clocks by which the operands of each lane come after those of the first."""
+        return [n for length in self.lengths for n in range(length)]
+
     def width_of(self, length: int) -> int:
         """Bits of a field behind ``length`` slices."""
+        if self.carries:
+            return self.spacing
         return int((self.highest - self.lowest) * length * self.steps).bit_length()
 
     def adders(self, width: int) -> Compression | None:
@@ -108,38 +125,19 @@ class DspPlan:
         return tuple(map(self.width_of, self.lengths)), min(width, high.bit_length())
 
     def latency(self, width: int) -> int:
-        """Clocks from activations and weights to sums of ``width`` bits."""
+        """Clocks from the first activations and weights to sums of ``width`` bits."""
         adders = self.adders(width)
         return SLICE_CLOCKS + self.lengths[0] - 1 + (adders.latency if adders else 0)
 
-    def resources(self, width: int, late: int = 0) -> Resources:
-        """Slices, registers that hold operands back, and adders.
-
-        Activations come from a delay of ``late`` clocks, which counts here; weights from a
-        register."""
-        weights = self.outputs * self.weight_type.width
+    def resources(self, width: int) -> Resources:
+        """Slices and adders; operands come when they are needed."""
         total = Resources(dsp=self.slices)
-        for length, count in Counter(self.lengths).items():
-            ff, lut = _waits(length, late)
-            ff_of_weights, lut_of_weights = _waits(length, 1)
-            ff_of_weights -= length  # the register itself
-            lut = self.a_width * lut + weights * lut_of_weights
-            total += Resources(lut=count * lut, lutram=count * lut,
-                               ff=count * (self.a_width * ff + weights * ff_of_weights))
         if self.fields > 2 and self.weight_type.signed:
             total += Resources(lut=self.groups * self.lanes * self.weight_type.width)
         if self.chains > 1:
             adders = _adder_resources(*self._chained(width))
             total += Resources(lut=self.outputs * adders.lut, ff=self.outputs * adders.ff)
         return total
-
-
-@lru_cache(maxsize=1024)
-def _waits(lanes: int, late: int) -> tuple[float, float]:
-    """Flip-flops and LUTs for a bit of each lane, the first ``late`` clocks late and each next one
-    a clock more."""
-    total = sum((delay_resources(1, late + n) for n in range(lanes)), Resources())
-    return total.ff, total.lut
 
 
 @lru_cache(maxsize=1024)
@@ -186,6 +184,17 @@ def plan_slices(lanes: int, outputs: int, a_width: int, weight_type: NumType,
     return None
 
 
+def carrying(plan: DspPlan, width: int) -> DspPlan | None:
+    """The same with sums of ``width`` bits that rows of slices add their products to; None if it
+    takes more slices."""
+    most = min(plan.outputs, MOST_FIELDS, RESULT // width)
+    fields = next((n for n in range(most, 0, -1) if _fits(plan.low, plan.high, n, width)), 0)
+    if not fields:
+        return None
+    found = replace(plan, fields=fields, spacing=width, chains=1, carries=True)
+    return found if found.slices <= plan.slices else None
+
+
 @lru_cache(maxsize=1024)
 def _spacing(low: int, high: int, fields: int) -> int:
     """How far apart weights can be on the port; 0 if they don't fit it."""
@@ -202,15 +211,19 @@ class DspDotProduct(wiring.Component):
     """``o[p] = sum(a[s] * w[p][s] - lowest)``, modulo ``2 ** width``.
 
     Latency: ``latency`` clocks; interval: 1 clock; no handshake. With ``plan.steps`` above 1, ``o``
-    is the sum since ``first``.
+    is the sum since ``first``. With ``plan.carries``, ``o`` is ``carried``, ``CARRIED_CLOCKS``
+    after the first operands, and the products; all ``o`` and ``carried`` of a slice are one number.
 
     Members
     -------
     a : :py:`In(lanes * a_width)`
+        Each lane ``plan.lags`` clocks late, as its weights.
     w : :py:`In(outputs * lanes * weight_type.width)`
         Lane ``s`` of output ``p`` at ``(p * lanes + s) * weight_type.width``.
     en, first : :py:`In(1)`
         Of accumulating slices: ``a`` and ``w`` are valid; they begin a sum.
+    carried : :py:`In(outputs * width)`
+        Of carrying ones.
     o : :py:`Out(outputs * width)`
     """
 
@@ -222,7 +235,9 @@ class DspDotProduct(wiring.Component):
         self.latency = plan.latency(width)
         super().__init__({"a": In(plan.lanes * plan.a_width),
                           "w": In(plan.outputs * plan.lanes * plan.weight_type.width),
-                          "en": In(1), "first": In(1), "o": Out(plan.outputs * self.width)})
+                          "en": In(1), "first": In(1),
+                          "carried": In(plan.outputs * self.width if plan.carries else 0),
+                          "o": Out(plan.outputs * self.width)})
 
     def elaborate(self, platform):
         m = Module()
@@ -257,7 +272,8 @@ class DspDotProduct(wiring.Component):
                    for p in range(self.plan.outputs))
 
     def _start(self, length: int) -> int:
-        """What the sums of a row of slices begin with, so that none falls below 0."""
+        """What the sums of a row of slices begin with, so that none falls below 0; carrying ones
+        begin with what they carry."""
         plan = self.plan
         return sum(-plan.lowest * length * plan.steps << k * plan.spacing
                    for k in range(plan.fields))
@@ -275,22 +291,30 @@ class DspDotProduct(wiring.Component):
             p_START=Const(self._start(length), RESULT),
             i_clk=ClockSignal(), i_a=self.a[lanes.start * plan.a_width:lanes.stop * plan.a_width],
             i_w=Cat(self._weights(lane) for lane in lanes), i_en=self.en, i_first=self.first,
-            o_p=p)
+            p_CARRIES=int(plan.carries),
+            i_c=Cat(self._carried(g) for g in range(plan.groups)), o_p=p)
         return [p.word_select(g, RESULT) for g in range(plan.groups)]
+
+    def _carried(self, g: int) -> Value:
+        """The number from outside of group ``g``."""
+        bits = self.plan.fields * self.width
+        return Cat(self.carried[g * bits:(g + 1) * bits], Const(0, RESULT))[:RESULT]
 
     def _simulated(self, m, platform, c: int, lanes: range) -> list[Value]:
         plan = self.plan
         results: list[Value] = [Const(0, RESULT)] * plan.groups
         for n, lane in enumerate(lanes):
-            a = delay(m, self.a.word_select(lane, plan.a_width), n, f"a_{lane}")
-            held = delay(m, self._weights(lane), n, f"w_{lane}")
+            a, together = self.a.word_select(lane, plan.a_width), self._weights(lane)
             for g in range(plan.groups):
-                weights = [held.word_select(p, plan.weight_type.width) for p in self._outputs(g)]
+                weights = [together.word_select(p, plan.weight_type.width)
+                           for p in self._outputs(g)]
                 m.submodules[f"slice_{lane}_{g}"] = mac = _Mac(
-                    first=n == 0, accumulate=plan.steps > 1, start=self._start(len(lanes)))
+                    first=n == 0, accumulate=plan.steps > 1, start=self._start(len(lanes)),
+                    carries=plan.carries)
                 low, high = self._operands(weights)
                 m.d.comb += [mac.a.eq(low), mac.d.eq(high), mac.b.eq(a), mac.pcin.eq(results[g]),
-                             mac.en.eq(self.en), mac.first.eq(self.first)]
+                             mac.en.eq(self.en), mac.first.eq(self.first),
+                             mac.c.eq(self._carried(g))]
                 results[g] = mac.p
         return results
 
@@ -314,11 +338,12 @@ class DspDotProduct(wiring.Component):
 class _Mac(wiring.Component):
     """A slice in simulation; see ``hwgen_mac`` in ``rtl_templates/hwgen_mac.v.j2``."""
 
-    def __init__(self, *, first: bool, accumulate: bool, start: int):
+    def __init__(self, *, first: bool, accumulate: bool, start: int, carries: bool = False):
         self.is_first, self.accumulate, self.start = first, accumulate, start
+        self.carries = carries
         super().__init__({"a": In(signed(WEIGHT_PORT)), "d": In(signed(WEIGHT_PORT)),
                           "b": In(signed(ACTIVATION_PORT)), "pcin": In(RESULT), "en": In(1),
-                          "first": In(1), "p": Out(RESULT)})
+                          "first": In(1), "c": In(RESULT), "p": Out(RESULT)})
 
     def elaborate(self, platform):
         m = Module()
@@ -332,7 +357,7 @@ class _Mac(wiring.Component):
             with m.If(delay(m, self.en, 3, "en")):
                 m.d.sync += p.eq(product + Mux(begins, self.start, p))
         else:
-            m.d.sync += p.eq(product + (Const(self.start, RESULT) if self.is_first
-                                        else self.pcin))
+            start = delay(m, self.c, 1, "c") if self.carries else Const(self.start, RESULT)
+            m.d.sync += p.eq(product + (start if self.is_first else self.pcin))
         m.d.comb += self.p.eq(p)
         return m

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from amaranth import Const, Instance, Signal, Value
+from amaranth import Cat, Const, Instance, Mux, Signal, Value
 
-__all__ = ["ARITHMETIC", "Export", "lut"]
+__all__ = ["ARITHMETIC", "Export", "add_chosen", "lut"]
 
 ARITHMETIC = "hwgen_arith"
 """Verilog file of adders and LUTs."""
@@ -64,4 +64,19 @@ def lut(m, platform, name: str, function: Callable[..., Value], *inputs: Value) 
     ports = {f"i_i{k}": bits[k] if k < len(bits) else Const(0, 1) for k in range(6)}
     m.submodules[f"{name}_lut"] = Instance("hwgen_lut6", p_TABLE=Const(table, 64), **ports,
                                            o_o=out)
+    return out
+
+
+def add_chosen(m, platform, name: str, added: Value, choose: Value, chosen: Value,
+               otherwise: Value) -> Signal:
+    """``added`` plus ``chosen`` or ``otherwise``, modulo the width of these: a LUT a bit, where
+    synthesis would take one for the choice and one for the sum."""
+    out = Signal(len(otherwise), name=name)
+    if not isinstance(platform, Export):
+        m.d.comb += out.eq(added + Mux(choose, chosen, otherwise))
+        return out
+    platform.uses.add(ARITHMETIC)
+    m.submodules[f"{name}_adder"] = Instance(
+        "hwgen_add_chosen", p_WIDTH=len(out), i_a=Cat(added, Const(0, len(out)))[:len(out)],
+        i_b=chosen, i_c=otherwise, i_choose=choose, o_y=out)
     return out

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith.dot_product import product_offsets
-from ..arith.dsp import DspPlan, plan_slices
+from ..arith.dsp import DspPlan, carrying, plan_slices
 from ..arith.phased_product import MOST_PHASES, PhasedPlan
 from ..ops import Bias, Op, Threshold
 from ..resources import Resources
@@ -20,12 +20,20 @@ from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .counters import counter_ahead, credit_resources, credits, turns_ahead
 from .elementwise import activation_units
+from .export import add_chosen
 from .fifo import fifo_resources
-from .primitives import DelayLine, Rom, StreamFifo, delay, delay_resources, rom_luts
+from .primitives import DelayLine, Rom, StreamFifo, delay, delay_resources, ram_luts, rom_luts
 from .products import Products, products_resources
 from .weight_memory import WeightMemory
 
 __all__ = ["NeuronLayer", "NeuronLayerConfig", "WeightSums"]
+
+CARRIED_TURN = 3
+"""Clocks from a neuron's turn to its next that sums need which pass through slices, beside one for
+each slice of a row: to its register, to that of the memory and to that of the slice."""
+
+LONGEST_CARRIED = 64
+"""Neurons' turns up to which such sums are kept: what LUT RAM holds without a multiplexer."""
 
 PRODUCT_CLOCKS = 4
 """Of a tree of products, for an estimate: to know them takes as long as to make it."""
@@ -243,6 +251,17 @@ class NeuronLayerConfig(BufferedBlock):
         """Whether the slices add the steps of a sum too."""
         return self.slices is not None and self.slices.steps > 1
 
+    @cached_property
+    def carrying(self) -> DspPlan | None:
+        """The same slices where sums pass through them on their way around; None where that can't
+        be: a neuron's turn comes too soon."""
+        if self.slices is None or self.accumulates or self.steps == 1 or self._a[0] > 1 \
+                or not CARRIED_TURN + self.slices.lanes <= self.hold <= LONGEST_CARRIED:
+            return None
+        products = self._products(self.slices)
+        fits = products.lut_lanes == 0 or products.joining_width < self._sum_type.width
+        return carrying(self.slices, self._sum_type.width) if fits else None
+
     @property
     def _absorbs(self) -> bool:
         """Whether levels take over the start values."""
@@ -284,14 +303,18 @@ class NeuronLayerConfig(BufferedBlock):
     def products(self) -> list[Products]:
         """Of each group at work."""
         plans: list[PhasedPlan | None] = [None] * self.group_parallel
-        width = self._sum_type.width - (self._a[0] - 1)
         if self.style == "phases":
             shape = (self.depth, self.group_parallel, self.pe, self.simd)
             words = self.weight_type.decode(self.weight_codes()).reshape(shape)
+            width = self._sum_type.width - (self._a[0] - 1)
             plans = [PhasedPlan(words[:, g], self.input.dtype.width, width)
                      for g in range(self.group_parallel)]
-        return [Products(self.simd, self.pe, self.input.dtype.width, self.weight_type, width,
-                         self.slices, plan) for plan in plans]
+        slices = self.carrying or self.slices
+        return [self._products(slices, plan) for plan in plans]
+
+    def _products(self, slices: DspPlan | None, phases: PhasedPlan | None = None) -> Products:
+        return Products(self.simd, self.pe, self.input.dtype.width, self.weight_type,
+                        self._sum_type.width - (self._a[0] - 1), slices, phases)
 
     def weight_codes(self) -> np.ndarray:
         """Unsigned codes, (depth, group_parallel * pe * simd)."""
@@ -304,11 +327,40 @@ class NeuronLayerConfig(BufferedBlock):
         step, low = self._a
         return self.bias + (low * self._sums.total - step * self._offsets).reshape(-1)
 
+    @property
+    def halves(self) -> list[int]:
+        """What the sums of an output beat are more than they should be where they pass through
+        slices: below 0 one would borrow from the next of its slice."""
+        width, lanes = self._sum_type.width, self.output.lanes
+        if self.carrying is None or not self._sum_type.signed:
+            return [0] * lanes
+        fields = self.carrying.fields
+        return [0 if p % fields == fields - 1 or p == lanes - 1 else 1 << width - 1
+                for p in range(lanes)]
+
+    def start_codes(self) -> np.ndarray:
+        """What sums start from, (output beats of a pixel or 1, lanes of output) unsigned codes."""
+        width, lanes = self._sum_type.width, self.output.lanes
+        values: np.ndarray = np.zeros((1, lanes), dtype=np.int64) if self._from_zero else \
+            self.start_values().reshape(-1, lanes)
+        if self.carrying is None:
+            return values & ((1 << width) - 1)
+        # Elsewhere slices add this to each sum of products.
+        values = values + self.halves - self.carrying.lowest * self.carrying.lanes * self.steps
+        codes = np.zeros_like(values)
+        for first in range(0, lanes, self.carrying.fields):
+            of_slice: np.ndarray = values[:, first:first + self.carrying.fields]
+            shifts = np.arange(of_slice.shape[1], dtype=np.int64) * width
+            number = (of_slice << shifts).sum(axis=1, keepdims=True)
+            codes[:, first:first + self.carrying.fields] = number >> shifts & ((1 << width) - 1)
+        return codes
+
     @cached_property
     def memory(self) -> WeightMemory:
         """The memory of the weights."""
         return WeightMemory(self.weight_codes, self.group_parallel * self.pe * self.simd,
-                            self.weight_type, self.rounds, self.steps, self.hold, self.style)
+                            self.weight_type, self.rounds, self.steps, self.hold, self.style,
+                            tuple(self.products[0].lags))
 
     @cached_property
     def _dot_clocks(self) -> int:
@@ -362,11 +414,15 @@ class NeuronLayerConfig(BufferedBlock):
     def estimate(self, family):
         outputs = self.group_parallel * self.pe
         acc = self._sum_type.width
-        parts = products_resources(self.products, self.memory.latency) + self.memory.estimate()
-        if not self.accumulates:
+        parts = products_resources(self.products) + self.memory.estimate()
+        if self.carrying:
+            ram = ram_luts(outputs * acc, self.hold)
+            parts += Resources(lut=ram, lutram=ram, ff=outputs * acc)
+            parts += delay_resources(3 + (self.hold - 1).bit_length(), self._dot_clocks)
+        elif not self.accumulates:
             adds = self.steps > 1 or not self._from_zero
             parts += Resources(lut=outputs * acc * adds, ff=outputs * acc)
-        if self.steps > 1 and not self.accumulates:
+        if self.steps > 1 and not self.accumulates and not self.carrying:
             parts += DelayLine.resources(outputs * acc, self.hold)
             parts -= Resources(ff=outputs * acc * (self.hold == 1))  # that is the sum itself
         starts = self.rounds * self.hold
@@ -376,8 +432,10 @@ class NeuronLayerConfig(BufferedBlock):
         beside = self.memory.latency + PRODUCT_CLOCKS
         groups = (self.rounds * self.hold - 1).bit_length()
         parts += Resources(ff=self.input.data_width + beside)
-        parts += delay_resources(sum(p.lut_lanes for p in self.products) * self.input.dtype.width,
-                                 self.memory.latency)
+        for lag in (lag for products in self.products for lag in products.lags):
+            late = self.memory.latency + lag
+            parts += Resources(ff=self.input.dtype.width) if 1 < late <= self.hold else \
+                delay_resources(self.input.dtype.width, late)
         parts += delay_resources(2 + (self.steps > 1) + groups, beside)
         in_order = (self.hold - 1).bit_length()
         in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))
@@ -447,11 +505,7 @@ class NeuronLayer(wiring.Component):
                      weights.en.eq(issue)]
         rom_clocks = cfg.memory.latency
         clocks = rom_clocks + cfg._dot_clocks
-        activations = delay(m, held, rom_clocks, "activations")
-        enabled = begins = Const(0, 1)
-        if cfg.accumulates:
-            enabled = delay(m, issue, rom_clocks, "slices_en")
-            begins = delay(m, step_begins, rom_clocks, "slices_first")
+        activations = self._beside_weights(m, held, ready)
         sums: list[Value] = []
         for g, products in enumerate(cfg.products):
             name = f"products_{g}" if cfg.group_parallel > 1 else "products"
@@ -459,27 +513,27 @@ class NeuronLayer(wiring.Component):
             m.d.comb += [
                 made.operands.eq(activations.word_select(g, len(made.operands))),
                 made.coefficients.eq(weights.word.word_select(g, len(made.coefficients))),
-                made.enabled.eq(enabled), made.begins.eq(begins), made.turn.eq(weights.address)]
+                made.turn.eq(weights.address)]
+            if cfg.accumulates:
+                m.d.comb += [made.enabled.eq(delay(m, issue, rom_clocks, "slices_en")),
+                             made.begins.eq(delay(m, step_begins, rom_clocks, "slices_first"))]
             sums += [made.sums.word_select(p, products.width) << cfg._a[0] - 1
                      for p in range(cfg.pe)]
 
         # Partial sums circulate; a sum starts from its bias.
         valid = delay(m, issue, clocks, "issue")
-        first = delay(m, step_begins, clocks, "first") if cfg.steps > 1 else Const(1, 1)
         done = delay(m, issue & completes, clocks, "completes", reset=True)
         last = delay(m, neuron_end & held_last, clocks, "frame_end")
         channel_group = self._group_index(m, neuron, around_end, issue, neuron_end, step_end)
-        lanes = cfg.output.lanes
-        start: Value = Const(0, lanes * acc_width)
-        if not cfg._from_zero:
-            values = cfg.start_values() & ((1 << acc_width) - 1)
-            m.submodules.start = start_rom = Rom(values.reshape(-1, lanes), acc_width, "logic",
-                                                 "start")
-            m.d.comb += start_rom.addr.eq(delay(m, channel_group, clocks - start_rom.latency,
-                                                "start_group"))
-            start = start_rom.data
-        result = self._accumulated(m, sums, start, first, valid) if not cfg.accumulates else \
-            Cat(Cat(total, Const(0, acc_width))[:acc_width] for total in sums)
+        joined = cfg.products[0].carried_at if cfg.carrying else cfg._dot_clocks
+        first = delay(m, step_begins, rom_clocks + joined, "first") if cfg.steps > 1 \
+            else Const(1, 1)
+        if cfg.accumulates:
+            result: Value = Cat(Cat(total, Const(0, acc_width))[:acc_width] for total in sums)
+        else:
+            start = self._starts(m, channel_group, rom_clocks + joined)
+            result = self._carried(m, made, neuron, issue, first, start) if cfg.carrying else \
+                self._accumulated(m, platform, sums, start, first, valid)
 
         # Activation.
         value = result
@@ -495,23 +549,72 @@ class NeuronLayer(wiring.Component):
                      fifo.i.payload.last.eq(delay(m, last, late, "last"))]
         return m
 
-    def _accumulated(self, m, sums: list[Value], start: Value, first: Value,
+    def _beside_weights(self, m, held: Signal, loads: Value) -> Value:
+        """The held beat, each lane when its weights come. ``loads``: another is held next."""
+        cfg = self.config
+        lags = [lag for products in cfg.products for lag in products.lags]
+        width = cfg.input.dtype.width
+        lanes: dict[int, Value] = {}
+        late, done = loads, 0
+        for lag in sorted(set(lags)):
+            clocks = cfg.memory.latency + lag
+            places = [n for n, of_lane in enumerate(lags) if of_lane == lag]
+            value: Value = Cat(held.word_select(n, width) for n in places)
+            name = f"activations_{lag}" if lag else "activations"
+            if 1 < clocks <= cfg.hold:
+                # It is still held when it is wanted: a register, and no queue.
+                late, done = delay(m, late, clocks - done, f"loads_{clocks}"), clocks
+                wanted = Signal(len(value), reset_less=True, name=name)
+                with m.If(late):
+                    m.d.sync += wanted.eq(value)
+                value = wanted
+            else:
+                value = delay(m, value, clocks, name)
+            lanes |= {n: value.word_select(k, width) for k, n in enumerate(places)}
+        return Cat(lanes[n] for n in range(len(lags)))
+
+    def _starts(self, m, channel_group: Value, clocks: int) -> Value:
+        """What the sums of an output beat start from, ``clocks`` after its number."""
+        cfg = self.config
+        m.submodules.start = start = Rom(cfg.start_codes(), cfg._sum_type.width, "logic", "start")
+        m.d.comb += start.addr.eq(delay(m, channel_group, clocks - start.latency, "start_group"))
+        return start.data
+
+    def _carried(self, m, made, neuron: Value, issue: Value, first: Value, start: Value) -> Value:
+        """Sums over the steps of each neuron: partial ones circulate through the slices and a
+        memory, as a neuron's turn comes long after the last."""
+        cfg = self.config
+        clocks = cfg.memory.latency + cfg._dot_clocks + 1
+        m.submodules.ring = ring = memory.Memory(
+            shape=len(made.sums), depth=cfg.hold, init=[], attrs={"ram_style": "distributed"})
+        write, read = ring.write_port(), ring.read_port()
+        m.d.comb += [
+            write.addr.eq(delay(m, neuron, clocks, "carried_to")), write.data.eq(made.sums),
+            write.en.eq(delay(m, issue, clocks, "carried")),
+            read.addr.eq(delay(m, neuron, cfg.memory.latency + cfg.products[0].carried_at - 1,
+                               "carried_from")),
+            read.en.eq(1), made.begins.eq(first), made.start.eq(start),
+            made.carried.eq(read.data)]
+        return made.sums ^ sum(half << p * cfg._sum_type.width
+                               for p, half in enumerate(cfg.halves))
+
+    def _accumulated(self, m, platform, sums: list[Value], start: Value, first: Value,
                      valid: Value) -> Value:
         """Sums over the steps of each neuron, registered: partial ones circulate in a ring."""
         cfg = self.config
         acc_width, lanes = cfg._sum_type.width, cfg.output.lanes
         result = Signal(lanes * acc_width, reset_less=True)
         added = Signal(lanes * acc_width)
-        before = Signal(lanes * acc_width)
+        before: Value = start
         if cfg.steps > 1:
             m.submodules.ring = ring = DelayLine(lanes * acc_width, cfg.hold)
-            m.d.comb += [ring.en.eq(valid), ring.i.eq(added),
-                         before.eq(Mux(first, start, ring.o))]
-        else:
-            m.d.comb += before.eq(start)
+            m.d.comb += [ring.en.eq(valid), ring.i.eq(added)]
+            before = ring.o
         for n, total in enumerate(sums):
-            m.d.comb += added.word_select(n, acc_width).eq(
-                total + before.word_select(n, acc_width))
+            bits = slice(n * acc_width, (n + 1) * acc_width)
+            m.d.comb += added[bits].eq(add_chosen(
+                m, platform, f"added_{n}", total, first, start[bits], before[bits])
+                if cfg.steps > 1 else total + before[bits])
         m.d.sync += result.eq(added)
         return result
 

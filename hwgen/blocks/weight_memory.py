@@ -14,7 +14,7 @@ from ..arith.trits import FIVE_BITS, pack_trits, packed_width, unpacker
 from ..resources import Resources
 from ..types import TERNARY, NumType
 from .counters import counter, turn_codes
-from .primitives import Rom, rom_bram36, rom_luts, rom_tiling, row_luts
+from .primitives import Rom, delay, delay_resources, rom_bram36, rom_luts, rom_tiling, row_luts
 
 __all__ = ["WeightMemory"]
 
@@ -37,6 +37,9 @@ class WeightMemory:
     style
         ``logic``, ``block``, ``packed`` (block RAM, five ternary weights in eight bits) or
         ``phases``: no memory, just the address, for products that hold the weights themselves.
+    lags
+        Clocks by which the weights of each lane come after the first; lanes are the innermost of a
+        word's weights.
     """
 
     codes: Callable[[], np.ndarray]
@@ -46,6 +49,7 @@ class WeightMemory:
     steps: int
     hold: int
     style: str
+    lags: tuple[int, ...] = (0,)
 
     @property
     def words(self) -> int:
@@ -89,17 +93,28 @@ class WeightMemory:
             return Rom.latency_of("block", self.width, self.depth) + 1
         return Rom.latency_of(self.style, self.width, self.depth)
 
-    def rom(self) -> Rom:
-        """The memory itself."""
+    @property
+    def _late_addresses(self) -> bool:
+        """Whether weights that come later have memories of their own, which get the address later;
+        that costs fewer registers than to hold back what they say, and no LUTs."""
+        return self.style == "logic" and self.words > 1
+
+    def placed_codes(self) -> np.ndarray:
+        """(depth, weights a word) codes, in the order of the address."""
         codes = self.codes()
-        if self.joint:
-            turn, step, around = np.ix_(
-                turn_codes(self.rounds), turn_codes(self.steps), np.arange(self.hold))[::-1]
-            bits = [(n - 1).bit_length() for n in (self.hold, self.steps)]
-            places = turn + (step << bits[0]) + (around << sum(bits))
-            joint = np.zeros((self.depth, codes.shape[1]), dtype=codes.dtype)
-            joint[places.reshape(-1)] = codes
-            codes = joint
+        if not self.joint:
+            return codes
+        turn, step, around = np.ix_(
+            turn_codes(self.rounds), turn_codes(self.steps), np.arange(self.hold))[::-1]
+        bits = [(n - 1).bit_length() for n in (self.hold, self.steps)]
+        places = turn + (step << bits[0]) + (around << sum(bits))
+        joint = np.zeros((self.depth, codes.shape[1]), dtype=codes.dtype)
+        joint[places.reshape(-1)] = codes
+        return joint
+
+    def rom(self) -> Rom:
+        """The memory itself, of all weights."""
+        codes = self.placed_codes()
         if self.style == "packed":
             return Rom(pack_trits(TERNARY.decode(codes)), FIVE_BITS, "block", "weights", self.width)
         return Rom(codes, self.weight_type.width, self.style, "weights")
@@ -113,6 +128,11 @@ class WeightMemory:
         used = Resources(lut=1.3 * bits, ff=bits)
         if self.words == 1 or self.style == "phases":
             return used
+        if self._late_addresses:
+            used += Resources(ff=max(self.lags) * (self.depth - 1).bit_length())
+        else:
+            a_lane = self.weights // len(self.lags) * self.weight_type.width
+            used += sum((delay_resources(a_lane, lag) for lag in self.lags), Resources())
         if self.style == "logic":
             # Of few words, many bits are equal: they are there once.
             unlike = min(self.width, 1 << self.words)
@@ -138,8 +158,8 @@ class WeightReader(wiring.Component):
     address : Out
         Place of the word.
     word : Out
-        The word of the counters as they were ``latency`` clocks ago, weight by weight; empty
-        with the style ``phases``.
+        The word of the counters as they were ``latency`` clocks ago, and ``lags`` of each lane,
+        weight by weight; empty with the style ``phases``.
     """
 
     def __init__(self, config: WeightMemory):
@@ -158,11 +178,35 @@ class WeightReader(wiring.Component):
         m.d.comb += self.address.eq(address)
         if cfg.style == "phases":
             return m
-        m.submodules.rom = rom = cfg.rom()
-        m.d.comb += rom.addr.eq(self.address)
-        if cfg.style == "packed":
-            m.submodules.unpacker = unpacked = Compressor(unpacker(cfg.weights), rom.width, 0)
-            m.d.comb += [unpacked.shared.eq(rom.data), self.word.eq(unpacked.o)]
-        else:
-            m.d.comb += self.word.eq(rom.data)
+        if not cfg._late_addresses or not any(cfg.lags):
+            m.submodules.rom = rom = cfg.rom()
+            m.d.comb += rom.addr.eq(self.address)
+            word = rom.data
+            if cfg.style == "packed":
+                m.submodules.unpacker = unpacked = Compressor(unpacker(cfg.weights), rom.width, 0)
+                m.d.comb += unpacked.shared.eq(rom.data)
+                word = unpacked.o
+            for lag, places in self._by_lag().items():
+                lag *= cfg.words > 1  # else it is always the same
+                m.d.comb += Cat(self._weight(self.word, n) for n in places).eq(
+                    delay(m, Cat(self._weight(word, n) for n in places), lag, f"word_{lag}"))
+            return m
+        codes = cfg.placed_codes()
+        address, late = self.address, 0
+        for lag, places in self._by_lag().items():
+            address, late = delay(m, address, lag - late, f"address_{lag}"), lag
+            name = f"rom_{lag}" if lag else "rom"
+            m.submodules[name] = rom = Rom(codes[:, places], cfg.weight_type.width, cfg.style,
+                                           "weights")
+            m.d.comb += [rom.addr.eq(address),
+                         Cat(self._weight(self.word, n) for n in places).eq(rom.data)]
         return m
+
+    def _weight(self, word: Value, n: int) -> Value:
+        return word.word_select(n, self.config.weight_type.width)
+
+    def _by_lag(self) -> dict[int, list[int]]:
+        """Places of weights in a word, by clocks that they come later."""
+        lags = self.config.lags
+        return {lag: [n for n in range(self.config.weights) if lags[n % len(lags)] == lag]
+                for lag in sorted(set(lags))}

@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwgen.arith.dsp import MAC, RESULT, WEIGHT_PORT, DspDotProduct, plan_slices
+from hwgen.arith.dsp import MAC, RESULT, WEIGHT_PORT, DspDotProduct, carrying, plan_slices
 from hwgen.files import render_template
 from hwgen.synth import synthesize_module
 from hwgen.tools import yosys
@@ -84,11 +84,18 @@ def test_sums_are_exact_every_clock(lanes, outputs, a_width, weight_type):
 
     found = []
 
+    # Each lane comes some clocks after the first.
+    late_a, late_w = np.zeros((clocks + lanes, lanes), int), np.zeros(
+        (clocks + lanes, outputs, lanes), int)
+    for lane, lag in enumerate(plan.lags):
+        late_a[lag:lag + clocks, lane] = a[:, lane]
+        late_w[lag:lag + clocks, :, lane] = w[:, :, lane]
+
     async def bench(ctx):
         for t in range(clocks + dut.latency):
-            if t < clocks:
-                ctx.set(dut.a, word(a[t], a_width))
-                ctx.set(dut.w, word(w[t].reshape(-1), weight_type.width))
+            if t < len(late_a):
+                ctx.set(dut.a, word(late_a[t], a_width))
+                ctx.set(dut.w, word(late_w[t].reshape(-1), weight_type.width))
             if t >= dut.latency:
                 found.append([ctx.get(dut.o) >> p * dut.width & (1 << dut.width) - 1
                               for p in range(outputs)])
@@ -111,12 +118,10 @@ def test_synthesis_takes_the_slices_and_no_adders(tmp_path, lanes, outputs, a_wi
         text.write(render_template(f"{MAC}.v.j2", {"dsp48e1": True}))
     found = synthesize_module(file, "dot", "xc7", log=tmp_path / "synth.log")
     assert found.dsp == plan.slices == slices
-    # What is held back for later slices, and what the second weight borrows from the third.
+    # What the second weight borrows from the third.
     borrows = slices * (weight_type.width + 1) if plan.fields == 3 else 0
-    waits = sum(map(range(1, lanes).__contains__, range(lanes))) * (a_width + outputs
-                                                                    * weight_type.width)
-    assert found.lut - found.lutram <= borrows
-    assert found.lutram <= waits
+    assert found.lutram == 0
+    assert found.lut <= borrows
 
 
 def bench_passes(folder, bench: str, top: str, sources: list[str], *options: str) -> bool:
@@ -157,18 +162,21 @@ def rows_agree(folder, plan, *, broken: str = "") -> bool:
     (folder / "s.il").write_text(rtlil.convert(dot, name="simulated", platform=None))
     yosys.run(["read_rtlil s.il", "proc", "flatten", "opt_clean",
                "write_verilog -norename simulated.v"], log=folder / "s.log", folder=folder)
-    a, w, o = len(dot.a), len(dot.w), len(dot.o)
+    a, w, c, o = len(dot.a), len(dot.w), len(dot.carried), len(dot.o)
+    carried = ", .carried(c)" if c else ""
     names = "exported", "simulated"
     (folder / "both.v").write_text(f"""
 module both(input clk, output same);
   reg [{a - 1}:0] a; reg [{w - 1}:0] w; reg en, first;
+  reg [{max(c, 1) - 1}:0] c;
   always @(posedge clk) begin
     a <= {{{a // 32 + 1}{{$urandom}}}};
     w <= {{{", ".join(["$urandom"] * (w // 32 + 1))}}};
+    c <= {{{", ".join(["$urandom"] * (c // 32 + 1))}}};
     {{en, first}} <= $urandom;
   end
   wire [{o - 1}:0] {", ".join(f"o_{name}" for name in names)};
-  {" ".join(f"{name} {name}_(.clk, .rst(1'b0), .a, .w, .en, .first, .o(o_{name}));"
+  {" ".join(f"{name} {name}_(.clk, .rst(1'b0), .a, .w, .en, .first{carried}, .o(o_{name}));"
             for name in names)}
   assign same = o_exported == o_simulated;
 endmodule
@@ -187,9 +195,50 @@ def test_exported_slices_do_what_simulated_ones_do(tmp_path, lanes, outputs, a_w
     assert rows_agree(tmp_path, plan)
 
 
+@pytest.mark.parametrize("lanes, outputs, a_width, weight_type, width", [
+    (1, 2, 8, int_type(4), 14), (5, 4, 8, int_type(4), 16), (3, 3, 8, int_type(8), 19),
+    (4, 5, 4, uint_type(3), 10)], ids=str)
+def test_exported_slices_that_carry_sums_do_what_simulated_ones_do(tmp_path, lanes, outputs,
+                                                                   a_width, weight_type, width):
+    plan = carrying(plan_slices(lanes, outputs, a_width, weight_type, ends(weight_type)), width)
+    assert plan.carries
+    assert rows_agree(tmp_path, plan)
+
+
+def test_slices_that_carry_sums_add_their_products_to_them():
+    plan = carrying(plan_slices(3, 3, 8, int_type(4), (-8, 7)), 16)
+    assert (plan.fields, plan.slices) == (2, 6)
+    dut = DspDotProduct(plan, 16)
+    a, w = [200, 255, 3], [[-8, 7, 1], [5, -6, 7], [-8, -8, -8]]
+    carried = [30000, -1234, 5]
+    of_slices = [carried[0] + (carried[1] << 16), carried[2]]
+    expected = [c + sum(x * y for x, y in zip(a, row)) for c, row in zip(carried, w)]
+    expected = [expected[0] + (expected[1] << 16), expected[2]]
+
+    async def bench(ctx):
+        ctx.set(dut.a, sum(x << n * 8 for n, x in enumerate(a)))
+        ctx.set(dut.w, sum((x & 15) << n * 4 for n, x in enumerate(np.ravel(w).tolist())))
+        ctx.set(dut.carried, of_slices[0] & (1 << 32) - 1 | (of_slices[1] & (1 << 16) - 1) << 32)
+        await ctx.tick().repeat(dut.latency)
+        found = ctx.get(dut.o)
+        assert found & (1 << 32) - 1 == expected[0] & (1 << 32) - 1
+        assert found >> 32 == expected[1] & (1 << 16) - 1
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_sums_too_wide_to_share_slices_are_not_carried():
+    plan = plan_slices(3, 2, 8, int_type(4), (-8, 7))
+    assert plan.fields == 2
+    assert carrying(plan, 21) is None
+
+
 @pytest.mark.parametrize("broken", [
     "{1'b0}}, below} -> {1'b0}}, 1'b0}", "{SPACING - W_WIDTH{below}} -> {SPACING - W_WIDTH{1'b0}}",
-    "held[(n - 1) * OPERANDS -> held[n * OPERANDS"])
+    "cascade[(n * GROUPS + g) * 48 -> cascade[g * 48"])
 def test_wrong_exported_slices_differ(tmp_path, broken):
     plan = plan_slices(9, 4, 4, int_type(4), ends(int_type(4)))
     assert not rows_agree(tmp_path, plan, broken=broken)
@@ -212,6 +261,7 @@ int main() {
     // The sum of both must fit 25 bits.
     top.a = pick(24) & 0x1ffffff; top.d = pick(24) & 0x1ffffff; top.b = pick(18) & 0x3ffff;
     top.pcin = rng() & 0xffffffffffffULL;
+    top.c = rng() & 0xffffffffffffULL;
     top.en = rng() & 1; top.first = rng() & 1;
     top.clk = 0; top.eval(); top.clk = 1; top.eval();
     if (n > 8 && (top.mine != top.theirs || top.mine_on != top.theirs_on)) return 1;
@@ -221,18 +271,19 @@ int main() {
 """
 
 PAIR = """
-module pair #(parameter FIRST = 1, ACCUMULATE = 0) (
-  input clk, input [24:0] a, d, input [17:0] b, input [47:0] pcin, input en, first,
+module pair #(parameter FIRST = 1, ACCUMULATE = 0, CARRIES = 0) (
+  input clk, input [24:0] a, d, input [17:0] b, input [47:0] c, pcin, input en, first,
   output [47:0] mine, theirs, mine_on, theirs_on);
-  hwgen_mac #(.FIRST(FIRST), .ACCUMULATE(ACCUMULATE), .START(48'h123456789abc)) behaviour (
-    .clk, .a, .d, .b, .pcin, .en, .first, .p(mine), .pcout(mine_on));
+  hwgen_mac #(.FIRST(FIRST), .ACCUMULATE(ACCUMULATE), .CARRIES(CARRIES),
+              .START(48'h123456789abc)) behaviour (
+    .clk, .a, .d, .b, .c, .pcin, .en, .first, .p(mine), .pcout(mine_on));
   made_of_primitives theirs_ (
-    .clk, .a, .d, .b, .pcin, .en, .first, .p(theirs), .pcout(theirs_on));
+    .clk, .a, .d, .b, .c, .pcin, .en, .first, .p(theirs), .pcout(theirs_on));
 endmodule
 """
 
 
-def compare(folder, first: int, accumulate: int, broken: str = "") -> bool:
+def compare(folder, first: int, accumulate: int, carries: int = 0, broken: str = "") -> bool:
     """Whether the primitive, as Yosys models it, does what the behaviour does: 20 000 clocks of
     random and extreme operands."""
     text = render_template(f"{MAC}.v.j2", {"dsp48e1": True})
@@ -242,19 +293,19 @@ def compare(folder, first: int, accumulate: int, broken: str = "") -> bool:
     (folder / "pair.v").write_text(PAIR)
     yosys.run(["read_verilog -sv +/xilinx/cells_sim.v", "read_verilog -sv primitive.v",
                (f"chparam -set FIRST {first} -set ACCUMULATE {accumulate} "
-               f"-set START 48'h123456789abc {MAC}"), f"hierarchy -top {MAC}", "proc", "flatten",
+               f"-set CARRIES {carries} -set START 48'h123456789abc {MAC}"), f"hierarchy -top {MAC}", "proc", "flatten",
                "opt_clean", "rename -top made_of_primitives",
                "write_verilog -norename primitive.v"],
               log=folder / "model.log", folder=folder)
     return bench_passes(folder, BENCH, "pair", ["pair.v", "behaviour.v", "primitive.v"],
-                        f"-GFIRST={first}", f"-GACCUMULATE={accumulate}")
+                        f"-GFIRST={first}", f"-GACCUMULATE={accumulate}", f"-GCARRIES={carries}")
 
 
-@pytest.mark.parametrize("first, accumulate", [(1, 0), (0, 0), (1, 1)],
-                         ids=["first", "next", "accumulating"])
-def test_the_slice_does_what_the_model_of_the_primitive_does(tmp_path, first, accumulate):
-    assert compare(tmp_path, first, accumulate)
+@pytest.mark.parametrize("first, accumulate, carries", [(1, 0, 0), (0, 0, 0), (1, 1, 0), (1, 0, 1)],
+                         ids=["first", "next", "accumulating", "carrying"])
+def test_the_slice_does_what_the_model_of_the_primitive_does(tmp_path, first, accumulate, carries):
+    assert compare(tmp_path, first, accumulate, carries)
 
 
 def test_a_wrong_slice_differs_from_the_behaviour(tmp_path):
-    assert not compare(tmp_path, 1, 0, ".ADREG(1) -> .ADREG(0)")
+    assert not compare(tmp_path, 1, 0, broken=".ADREG(1) -> .ADREG(0)")

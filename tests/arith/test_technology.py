@@ -69,6 +69,13 @@ def test_the_adder_of_primitives_is_proven_equal_to_plus(tmp_path, width, total,
                 carry=carry)
 
 
+@pytest.mark.parametrize("carry", [4, 8])
+@pytest.mark.parametrize("width", [1, 4, 5, 16])
+def test_the_adder_with_a_choice_of_primitives_is_proven_equal_to_its_expression(tmp_path, width,
+                                                                                carry):
+    prove_equal(tmp_path, "hwgen_add_chosen", {"WIDTH": str(width)}, carry=carry)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_luts_of_primitives_are_proven_equal_to_their_tables(tmp_path, seed):
     rng = random.Random(seed)

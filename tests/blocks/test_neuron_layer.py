@@ -217,6 +217,40 @@ def test_slices_add_the_steps_of_neurons_that_are_all_at_work(weight_type, input
     check(layer)
 
 
+@pytest.mark.parametrize("neurons, pe, simd, dsp_lanes", [
+    (12, 2, 3, 3), (10, 2, 2, 2), (24, 2, 3, 1), (20, 2, 6, 2), (40, 1, 2, 1)])
+@pytest.mark.parametrize("input_type", [uint_type(8), int_type(5)], ids=lambda t: t.name)
+@pytest.mark.parametrize("levels", [False, True], ids=["sums", "levels"])
+def test_sums_pass_through_slices_on_their_way_around(neurons, pe, simd, dsp_lanes, input_type,
+                                                      levels):
+    conv = make_conv(int_type(4), inputs=12, neurons=neurons)
+    threshold = Threshold([[-90, 0, 70]], [False], uint_type(2))
+    layer = make_layer(conv, input_type, simd, pe, multiplier="dsp", dsp_lanes=dsp_lanes,
+                       activations=((threshold, uint_type(2)),) if levels else ())
+    assert layer.carrying
+    check(layer)
+
+
+def test_sums_of_a_group_after_the_other_pass_through_slices():
+    conv = make_conv(int_type(4), groups=2, inputs=6, neurons=12)
+    layer = make_layer(conv, uint_type(8), 2, 2, multiplier="dsp")
+    assert layer.carrying and layer.rounds == 2
+    check(layer)
+
+
+@pytest.mark.parametrize("neurons, pe, simd", [(10, 2, 3), (65, 1, 1), (8, 2, 12)])
+def test_sums_whose_turn_comes_too_soon_or_late_do_not_pass_through_slices(neurons, pe, simd):
+    layer = make_layer(make_conv(int_type(4), inputs=12, neurons=neurons), uint_type(8), simd, pe,
+                       multiplier="dsp")
+    assert layer.carrying is None
+
+
+@pytest.mark.parametrize("neurons, style", [(2, "block"), (3, "block"), (12, "block")])
+def test_an_input_waits_for_its_weights_in_a_register_or_queue(neurons, style):
+    check(make_layer(make_conv(int_type(3), inputs=12, neurons=neurons), uint_type(3), 3, 1,
+                     style=style))
+
+
 def test_groups_have_slices_of_their_own():
     conv = make_conv(int_type(8), groups=3, inputs=4, neurons=2)
     check(make_layer(conv, int_type(8), simd=4, pe=2, group_parallel=3, multiplier="dsp"))
