@@ -293,8 +293,9 @@ def compare(folder, first: int, accumulate: int, carries: int = 0, broken: str =
     (folder / "pair.v").write_text(PAIR)
     yosys.run(["read_verilog -sv +/xilinx/cells_sim.v", "read_verilog -sv primitive.v",
                (f"chparam -set FIRST {first} -set ACCUMULATE {accumulate} "
-               f"-set CARRIES {carries} -set START 48'h123456789abc {MAC}"), f"hierarchy -top {MAC}", "proc", "flatten",
-               "opt_clean", "rename -top made_of_primitives",
+               f"-set CARRIES {carries} -set START 48'h123456789abc {MAC}"),
+               f"hierarchy -top {MAC}", "proc", "flatten", "opt_clean",
+               "rename -top made_of_primitives",
                "write_verilog -norename primitive.v"],
               log=folder / "model.log", folder=folder)
     return bench_passes(folder, BENCH, "pair", ["pair.v", "behaviour.v", "primitive.v"],

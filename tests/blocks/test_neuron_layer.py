@@ -234,7 +234,8 @@ def test_sums_pass_through_slices_on_their_way_around(neurons, pe, simd, dsp_lan
 def test_sums_of_a_group_after_the_other_pass_through_slices():
     conv = make_conv(int_type(4), groups=2, inputs=6, neurons=12)
     layer = make_layer(conv, uint_type(8), 2, 2, multiplier="dsp")
-    assert layer.carrying and layer.rounds == 2
+    assert layer.carrying
+    assert layer.rounds == 2
     check(layer)
 
 
