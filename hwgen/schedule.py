@@ -99,21 +99,25 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
 def _held(sized: HwGraph, run: "_Run") -> dict[Source, int]:
     """Most beats that each FIFO of a sized design holds, by the producer in front of it."""
     found = {Source(INPUT): 2}  # a gate may need none in front of it
+    gates = _gates(sized)
     for node in sized.nodes:
         source = Source(node.name)
         if isinstance(node.block, FifoConfig):
-            # Behind a gate a beat has its place before it is there.
-            found[node.sources[0]] = _most(run.reserved[node.sources[0]], run.taken[source])
+            # Behind a gate a beat has its place before it is there. The host's beats come at any
+            # pace.
+            register = node.sources[0].node not in (INPUT, *gates)
+            found[node.sources[0]] = _most(run.reserved[node.sources[0]], run.taken[source],
+                                           least=1 if register else 2)
         elif _has_fifo(node.block):
             found[source] = _most(run.reserved[source], run.taken[source])
     return found
 
 
-def _most(reserved: np.ndarray, taken: np.ndarray) -> int:
-    """Most beats that a FIFO holds, each from the clock ``reserved`` until it is ``taken``; at
-    least 2."""
+def _most(reserved: np.ndarray, taken: np.ndarray, least: int = 2) -> int:
+    """Most beats that a FIFO holds, each from the clock ``reserved`` until it is ``taken``; no less
+    than ``least``."""
     gone = np.searchsorted(taken, reserved, side="left")
-    return max(2, int((np.arange(1, len(reserved) + 1) - gone).max()))
+    return max(least, int((np.arange(1, len(reserved) + 1) - gone).max()))
 
 
 class _Run:
@@ -242,7 +246,7 @@ def round_depth(depth: int, width: int, frame: int = 0) -> int:
     """The depth at the same cost in memory: whole LUT RAMs of 32 or 64 words, and a register.
     ``frame`` as of a :class:`~hwgen.blocks.primitives.StreamFifo`."""
     if depth <= 2:
-        return 2
+        return depth
     words = depth - 1
     if memory_style(width, words) == "block":
         width = StreamFifo.stored_width(width, depth, frame)

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from ..streams import TensorStream
-from .block import PassThrough
+from .block import PassThrough, Schedule, as_soon_as_possible
 from .primitives import StreamFifo, addresses, memory_style, ram_bram36, ram_luts
 
 __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
@@ -17,6 +17,8 @@ __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
 
 def fifo_resources(width: int, depth: int, frame: int = 0) -> Resources:
     """Resources of a :class:`StreamFifo` of ``depth`` words of ``width`` bits."""
+    if depth == 1:
+        return Resources(lut=2, ff=width + 1)
     if depth == 2:
         return Resources(lut=width + 3, ff=2 * width + 2)
     style, stored = memory_style(width, depth - 1), StreamFifo.stored_width(width, depth, frame)
@@ -36,29 +38,38 @@ def fifo_resources(width: int, depth: int, frame: int = 0) -> Resources:
 class FifoConfig(PassThrough):
     """Buffer of ``depth`` beats; contents pass unchanged.
 
-    Latency: 1 clock at depth 2, else 2. Interval: 1 clock. Both handshakes are registered.
+    Latency: 1 clock at depth 1 and 2, else 2. Interval: 1 clock, at depth 1 two. Both handshakes
+    are registered.
 
     Parameters
     ----------
     stream
         Stream that passes through.
     depth
-        Beats that the FIFO holds; at least 2.
+        Beats that the FIFO holds.
     """
 
     stream: TensorStream
     depth: int
 
     def __post_init__(self):
-        if self.depth < 2:
-            raise ValueError(f"depth ({self.depth}) must be at least 2")
+        if self.depth < 1:
+            raise ValueError(f"depth ({self.depth}) must be at least 1")
 
     @property
     def latency(self) -> int:
         return StreamFifo.latency_of(self.depth)
 
+    @property
+    def cycles(self) -> int:
+        return self.stream.beats * StreamFifo.interval_of(self.depth)
+
     def create(self) -> "Fifo":
         return Fifo(self)
+
+    def schedule(self, frames, *ready):
+        taken = as_soon_as_possible(ready[0], StreamFifo.interval_of(self.depth))
+        return Schedule((taken,), taken, taken + self.latency)
 
     def estimate(self, family):
         return fifo_resources(self.stream.data_width + 1, self.depth, self.stream.beats)

@@ -148,8 +148,8 @@ class DelayLine(wiring.Component):
 class StreamFifo(wiring.Component):
     """First-in first-out buffer of stream beats; both handshakes are registered.
 
-    Holds ``depth`` beats (at least 2). Latency: 1 clock at depth 2 (registers), else 2 (memory
-    and output register). Interval: 1 clock.
+    Holds ``depth`` beats. Latency: 1 clock at depth 1 and 2 (registers), else 2 (memory and output
+    register). Interval: 1 clock, at depth 1 two.
 
     Parameters
     ----------
@@ -168,15 +168,21 @@ class StreamFifo(wiring.Component):
     """
 
     def __init__(self, payload, depth: int, frame: int = 0):
-        if depth < 2:
-            raise ValueError(f"depth ({depth}) must be at least 2")
+        if depth < 1:
+            raise ValueError(f"depth ({depth}) must be at least 1")
         self.payload, self.depth, self.frame = payload, depth, frame
         super().__init__({"i": In(stream.Signature(payload)), "o": Out(stream.Signature(payload))})
 
     @staticmethod
     def latency_of(depth: int) -> int:
         """Clocks from a beat's acceptance to its offer by an empty FIFO."""
-        return 1 if depth == 2 else 2
+        return 1 if depth <= 2 else 2
+
+    @staticmethod
+    def interval_of(depth: int) -> int:
+        """Clocks between beats where both ends are always ready: a single register is filled only
+        when it is empty."""
+        return 2 if depth == 1 else 1
 
     @staticmethod
     def stored_width(width: int, depth: int, frame: int) -> int:
@@ -190,6 +196,13 @@ class StreamFifo(wiring.Component):
         m = Module()
         advance = Signal()
         m.d.comb += advance.eq(~self.o.valid | self.o.ready)
+        if self.depth == 1:
+            m.d.comb += self.i.ready.eq(~self.o.valid)
+            with m.If(advance):
+                m.d.sync += self.o.valid.eq(self.i.valid & ~self.o.valid)
+            with m.If(~self.o.valid):
+                m.d.sync += self.o.payload.eq(self.i.payload)
+            return m
         if self.depth == 2:
             skid = Signal.like(self.i.payload, reset_less=True)
             ready = Signal(init=1)

@@ -10,7 +10,7 @@ from tests.streams import check_block, random_frames, trace_block
 ALWAYS, STARVED, STALLED = (1.0, 1.0), (0.5, 1.0), (0.5, 0.5)
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4, 7, 16, 33, 34])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 7, 16, 33, 34])
 def test_beats_pass_unchanged_at_the_documented_clocks(depth):
     config = FifoConfig(TensorStream(int_type(5), (3, 4, 4), 2), depth)
     check_block(config, stalls=(ALWAYS, STARVED, STALLED))
@@ -21,7 +21,7 @@ def test_any_type_passes(kind):
     check_block(FifoConfig(TensorStream(kind, (2, 3, 3), 3), 4))
 
 
-@pytest.mark.parametrize("depth", [2, 3, 8])
+@pytest.mark.parametrize("depth", [1, 2, 3, 8])
 def test_a_stalled_output_lets_exactly_depth_beats_in(depth):
     config = FifoConfig(TensorStream(uint_type(8), (1, 1, 40), 1), depth)
     sources, sinks = trace_block(config, random_frames(config.stream), p_ready=0.1)
@@ -45,7 +45,7 @@ def test_the_last_beat_has_a_bit_where_it_takes_no_block_ram():
 
 def test_latency_is_one_clock_from_registers_and_two_from_memory():
     stream = TensorStream(uint_type(8), (1, 1, 1), 1)
-    assert [FifoConfig(stream, depth).latency for depth in (2, 3, 100)] == [1, 2, 2]
+    assert [FifoConfig(stream, depth).latency for depth in (1, 2, 3, 100)] == [1, 1, 2, 2]
 
 
 def test_estimate_counts_the_memory():
@@ -64,6 +64,6 @@ def test_schedule_of_a_million_beats_is_fast_and_exact():
     assert schedule.offered[-1] == 2 * 10**6 - 2 + 2
 
 
-def test_depth_below_two_is_refused():
-    with pytest.raises(ValueError, match=r"^depth \(1\) must be at least 2$"):
-        FifoConfig(TensorStream(uint_type(8), (1, 1, 1), 1), 1)
+def test_depth_below_one_is_refused():
+    with pytest.raises(ValueError, match=r"^depth \(0\) must be at least 1$"):
+        FifoConfig(TensorStream(uint_type(8), (1, 1, 1), 1), 0)

@@ -96,7 +96,7 @@ def test_a_loop_around_a_delay_line_is_a_ring_of_length_words(length):
 
 # StreamFifo.
 
-@pytest.mark.parametrize("depth", [2, 3, 4, 9, 40])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 9, 40])
 def test_fifo_handshakes_are_registered(depth):
     dut = StreamFifo(BYTE, depth)
 
@@ -116,7 +116,7 @@ def test_fifo_handshakes_are_registered(depth):
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4, 9, 40])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 9, 40])
 def test_fifo_latency_is_as_documented(depth):
     dut = StreamFifo(BYTE, depth)
     clocks = 0
@@ -136,9 +136,9 @@ def test_fifo_latency_is_as_documented(depth):
     assert clocks == StreamFifo.latency_of(depth)
 
 
-def test_fifo_depth_below_two_is_refused():
-    with pytest.raises(ValueError, match=r"^depth \(1\) must be at least 2$"):
-        StreamFifo(BYTE, 1)
+def test_fifo_depth_below_one_is_refused():
+    with pytest.raises(ValueError, match=r"^depth \(0\) must be at least 1$"):
+        StreamFifo(BYTE, 0)
 
 
 # Rom.
