@@ -208,14 +208,22 @@ class WindowReader(wiring.Component):
         advance = Signal()
         element_end = Signal()
         column_end, _ = turns(m, columns, start, "column")
-        row, row_end = counter(m, rows, start & column_end, "row")
-        need_row = self._walk(m, "need_row", last_row, row_end, start & column_end)
+        # How many rows more each row of windows needs than the one before, from the second on; the
+        # first of the next frame comes last.
+        more = np.diff(np.append(last_row, height + last_row[0]))
+        if len(set(more.tolist())) == len(set(freed.tolist())) == 1:
+            row_end, _ = turns(m, rows, start & column_end, "row")
+            row: Value = Const(0)
+        else:
+            row, row_end = counter(m, rows, start & column_end, "row")
         need_word = self._walk(m, "need_word", last_word, column_end, start)
-        ahead = Signal(range(-height, height + slots + 2))  # rows written, from the frame's first
-        m.d.sync += ahead.eq(ahead + done - Mux(start & column_end & row_end, height, 0))
+        # Rows written beyond those that the next window needs whole, all but its last.
+        ahead = Signal(range(-int(max(last_row[0], more.max())), slots + most + 1),
+                       init=-int(last_row[0]))
+        m.d.sync += ahead.eq(ahead + done - Mux(start & column_end, self._constant(more, row), 0))
         available = Signal()
         m.d.sync += available.eq(
-            ((ahead > need_row) | ((ahead == need_row) & (write_word > need_word))) & ~start)
+            ((ahead > 0) | ((ahead == 0) & (write_word > need_word))) & ~start)
 
         # Rows that nothing needs any more are free once the last window of a row has been read.
         busy = Signal()
@@ -274,7 +282,7 @@ class WindowReader(wiring.Component):
 
     def _constant(self, values: np.ndarray, index: Value) -> Value:
         """``values[index]``."""
-        if len(values) == 1:
+        if (values == values[0]).all():
             return Const(int(values[0]))
         bits = max(1, int(values.max()).bit_length())
         padded = np.zeros(1 << len(index), dtype=np.int64)
