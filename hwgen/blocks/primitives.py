@@ -21,6 +21,9 @@ ROM = "hwgen_rom"
 
 SRL_LENGTH = 33  # a shift register of up to 32 bits and its output flip-flop
 REGISTER_LENGTH = 2
+POINTERS = 4  # LUTs of those of a wide delay line
+LARGEST_CIRCLE = 48  # LUTs of a circular memory beside which a block RAM is no waste
+WIDEST_RAM = 256  # words of a primitive of LUTs with one port
 SHORTEST_SRL = 3  # that synthesis makes of registers
 
 
@@ -73,7 +76,8 @@ class DelayLine(wiring.Component):
     """``o`` is ``i`` as it was ``length`` steps ago; a step is a clock with ``en``.
 
     Contents start as 0. A loop from ``o`` to ``i`` may be combinational: it makes a ring of
-    ``length`` words. Registers for up to 2 steps, SRLs for up to 33, else a circular memory.
+    ``length`` words. Registers for up to 2 steps, SRLs for up to 33 or, where it is wide, LUT RAM
+    that two pointers go through; else a circular memory.
 
     Members
     -------
@@ -88,10 +92,17 @@ class DelayLine(wiring.Component):
 
     @staticmethod
     def style_of(width: int, length: int) -> str:
-        """``register``, ``srl``, ``distributed`` or ``block``."""
+        """``register``, ``srl``, ``pointers``, ``distributed`` or ``block``."""
         if length <= REGISTER_LENGTH:
             return "register"
-        return "srl" if length <= SRL_LENGTH else memory_style(width, length - 1)
+        if length <= SRL_LENGTH:
+            wide = length < SRL_LENGTH and ram_luts(width, length) + POINTERS < width
+            return "pointers" if wide else "srl"
+        words = length - 1
+        if words <= WIDEST_RAM:
+            return "block" if width * ceil(words / 64) > LARGEST_CIRCLE and words > 64 \
+                else "distributed"
+        return memory_style(width, words)
 
     @property
     def style(self) -> str:
@@ -106,6 +117,9 @@ class DelayLine(wiring.Component):
         if style == "srl":
             ram = width * ceil((length - 1) / 32)
             return Resources(lut=ram, lutram=ram, ff=width)
+        if style == "pointers":
+            ram, bits = ram_luts(width, length), (length - 1).bit_length()
+            return Resources(lut=ram + POINTERS, lutram=ram, ff=width + 2 * bits)
         orbit = addresses(width, length - 1 - (style == "block"), style)
         place = orbit.resources + Resources(lut=3 + orbit.width / 6, ff=1 + width)
         if style == "block":
@@ -126,15 +140,20 @@ class DelayLine(wiring.Component):
         # The read register is one step; that of a block RAM is slow, and another follows it.
         late = int(self.style == "block")
         depth = self.length - 1 - late
-        orbit = addresses(self.width, depth, self.style)
+        style = "distributed" if self.style == "pointers" else self.style
+        orbit = addresses(self.width, depth + (self.style == "pointers"), style)
         m.submodules.ring = ring = memory.Memory(shape=self.width, depth=orbit.words, init=[],
-                                                 attrs={"ram_style": self.style})
+                                                 attrs={"ram_style": style})
         write = ring.write_port()
         read = ring.read_port()
-        place = orbit.pointer(m, self.en, "place", period=depth)
-        # Old contents are read as new ones are written: the word of ``depth`` steps ago.
-        m.d.comb += [write.addr.eq(place), write.data.eq(self.i), write.en.eq(self.en),
-                     read.addr.eq(place), read.en.eq(self.en)]
+        if self.style == "pointers":
+            write_place = orbit.pointer(m, self.en, "write_place", start=depth)
+            read_place = orbit.pointer(m, self.en, "read_place")
+        else:
+            # Old contents are read as new ones are written: the word of ``depth`` steps ago.
+            write_place = read_place = orbit.pointer(m, self.en, "place", period=depth)
+        m.d.comb += [write.addr.eq(write_place), write.data.eq(self.i), write.en.eq(self.en),
+                     read.addr.eq(read_place), read.en.eq(self.en)]
         if late:
             word = Signal(self.width, reset_less=True)
             with m.If(self.en):

@@ -129,7 +129,10 @@ class WindowShiftConfig(Window):
 
     def estimate(self, family):
         g, width = self.geometry, self.input.data_width
-        lines = [(width, g.dilation[1] * self.input.beats_per_pixel)] * (g.area - g.kernel[0])
+        lines = []
+        if g.kernel[1] > 1:
+            lines.append((width * (g.area - g.kernel[0]),
+                          g.dilation[1] * self.input.beats_per_pixel))
         if g.kernel[0] > 1:
             lines.append((width * (g.kernel[0] - 1), self.row_delay))
         used = sum((DelayLine.resources(*line) for line in lines), Resources())
@@ -193,14 +196,19 @@ class WindowShift(wiring.Component):
             m.d.sync += newest.eq(data)
         taps = {}
         above = Signal((g.kernel[0] - 1) * len(data))
+        # Those left of the newest of each row in one memory.
+        across = g.kernel[1] - 1
+        left = Signal(g.kernel[0] * across * len(data))
         for ky in range(g.kernel[0]):
-            value = newest if ky == g.kernel[0] - 1 else above.word_select(ky, len(data))
-            taps[ky, g.kernel[1] - 1] = value
-            for kx in reversed(range(g.kernel[1] - 1)):
-                line = DelayLine(len(data), g.dilation[1] * words)
-                m.submodules[f"tap_{ky}_{kx}"] = line
-                m.d.comb += [line.i.eq(value), line.en.eq(step)]
-                taps[ky, kx] = value = line.o
+            taps[ky, across] = newest if ky == g.kernel[0] - 1 \
+                else above.word_select(ky, len(data))
+            taps |= {(ky, kx): left.word_select(ky * across + kx, len(data))
+                     for kx in range(across)}
+        if across:
+            m.submodules.taps = line = DelayLine(len(left), g.dilation[1] * words)
+            m.d.comb += [line.i.eq(Cat(taps[ky, kx + 1] for ky in range(g.kernel[0])
+                                       for kx in range(across))),
+                         line.en.eq(step), left.eq(line.o)]
         if len(above):
             # All rows in one memory: each word moves up by one.
             m.submodules.rows = line = DelayLine(len(above), cfg.row_delay)
