@@ -56,7 +56,7 @@ def test_delay_gives_the_value_of_clocks_ago(clocks):
 @pytest.mark.parametrize("width, length, style", [
     (4, 1, "register"), (4, 2, "register"), (4, 3, "srl"), (4, 33, "srl"),
     (30, 3, "pointers"), (24, 9, "pointers"), (24, 32, "pointers"), (24, 33, "srl"),
-    (4, 34, "distributed"), (5, 66, "distributed"), (64, 130, "block"), (9, 300, "block")])
+    (4, 34, "distributed"), (5, 66, "distributed"), (64, 130, "block"), (12, 300, "block")])
 @pytest.mark.parametrize("p_step", [1.0, 0.6])
 def test_delay_line_gives_the_word_of_length_steps_ago(width, length, style, p_step):
     dut = DelayLine(width, length)
