@@ -279,8 +279,10 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
         if isinstance(block, WindowReaderConfig):
             block = replace(block, rows=max(block.least_rows, run.peaks[node.name]))
         elif _has_fifo(block):
-            depth = _rounded(depths[Source(node.name)], block.output)
-            block = block.with_fifo(depth)
+            depth = depths[Source(node.name)]
+            # Of places that are reserved the output register is none.
+            reserved = isinstance(block, NeuronLayerConfig) and depth > 2
+            block = block.with_fifo(_rounded(depth + reserved, block.output))
         if isinstance(block, GateConfig):
             last = Source(gates[node.name])
             depth = _rounded(depths[last], hardware.stream(last))

@@ -15,7 +15,7 @@ from .primitives import StreamFifo, addresses, memory_style, ram_bram36, ram_lut
 __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
 
 
-def fifo_resources(width: int, depth: int, frame: int = 0) -> Resources:
+def fifo_resources(width: int, depth: int, frame: int = 0, *, reserved: bool = False) -> Resources:
     """Resources of a :class:`StreamFifo` of ``depth`` words of ``width`` bits."""
     if depth == 1:
         return Resources(lut=2, ff=width + 1)
@@ -23,7 +23,7 @@ def fifo_resources(width: int, depth: int, frame: int = 0) -> Resources:
         return Resources(lut=width + 3, ff=2 * width + 2)
     style, stored = memory_style(width, depth - 1), StreamFifo.stored_width(width, depth, frame)
     orbit = addresses(stored, depth - 1, style)
-    pointers = 2 + (depth - 1 < orbit.words)
+    pointers = 2 + (depth - 1 < orbit.words) + reserved
     control = Resources(lut=orbit.width + 8.5 + 1.5 * (orbit.rounds > 1), ff=3)
     control += sum([orbit.resources] * pointers, Resources())
     if stored < width:

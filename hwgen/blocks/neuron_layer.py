@@ -381,6 +381,11 @@ class NeuronLayerConfig(BufferedBlock):
         return activation_units(((op.moved(self.start_values()), kind), *rest), stream)
 
     @property
+    def reserves(self) -> bool:
+        """Whether the FIFO itself knows which places results have that are under way."""
+        return self.fifo_depth > 2
+
+    @property
     def pipeline(self) -> int:
         """Clocks from the issue of a step to the output FIFO."""
         return self.memory.latency + self._dot_clocks + 1 + sum(u.latency for u in self.units)
@@ -440,8 +445,10 @@ class NeuronLayerConfig(BufferedBlock):
         in_order = (self.hold - 1).bit_length()
         in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))
         parts += Resources(lut=1.3 * in_order + 0.5 * in_turns + 4, ff=in_order + in_turns + 10)
-        parts += credit_resources(self.fifo_depth)
-        parts += fifo_resources(self.output.data_width + 1, self.fifo_depth, self.output.beats)
+        if not self.reserves:
+            parts += credit_resources(self.fifo_depth)
+        parts += fifo_resources(self.output.data_width + 1, self.fifo_depth, self.output.beats,
+                                reserved=self.reserves)
         return sum((u.estimate() for u in self.units), parts)
 
 
@@ -473,7 +480,7 @@ class NeuronLayer(wiring.Component):
         held_valid = Signal()
         issue = Signal()
         m.submodules.fifo = fifo = StreamFifo(cfg.output.payload(), cfg.fifo_depth,
-                                              cfg.output.beats)
+                                              cfg.output.beats, reserved=cfg.reserves)
         wiring.connect(m, wiring.flipped(self.o), fifo.o)
         neuron, neuron_end, neuron_will_end = counter_ahead(m, cfg.hold, issue, "neuron")
         step, step_end, step_will_end = turns_ahead(m, cfg.steps, issue & neuron_end, "step")
@@ -483,8 +490,12 @@ class NeuronLayer(wiring.Component):
         around, around_end, _ = turns_ahead(m, cfg.rounds, issue & neuron_end & step_end, "round")
         completes = step_end
         # A place in the FIFO is a result's from its issue on.
-        free, will_be_free = credits(m, cfg.fifo_depth, issue & completes,
-                                     self.o.valid & self.o.ready)
+        if cfg.reserves:
+            m.d.comb += fifo.reserve.eq(issue & completes)
+            free, will_be_free = fifo.free, fifo.will_be_free
+        else:
+            free, will_be_free = credits(m, cfg.fifo_depth, issue & completes,
+                                         self.o.valid & self.o.ready)
         # Ready when no beat is held, or the one held is issued for the last time. What is in front
         # takes steps of its own from that, so it is a register, of what will be.
         ready = Signal(init=1)

@@ -179,18 +179,28 @@ class StreamFifo(wiring.Component):
     frame
         Beats of a frame, whose last has the highest bit of the payload, and no other: where that
         saves block RAM it is not stored but counted behind the memory. 0: it is stored.
+    reserved
+        Whether beats have their places before they come, ``depth - 1`` of them at a time; then they
+        come without handshake. Needs a depth of at least 3.
 
     Members
     -------
     i : :py:`In(stream.Signature(payload))`
     o : :py:`Out(stream.Signature(payload))`
+    reserve : :py:`In(1)`
+        Of reserved places: one is taken, only while ``free``.
+    free, will_be_free : :py:`Out(1)`
+        There is one, a register; there will be one in the next clock.
     """
 
-    def __init__(self, payload, depth: int, frame: int = 0):
-        if depth < 1:
-            raise ValueError(f"depth ({depth}) must be at least 1")
-        self.payload, self.depth, self.frame = payload, depth, frame
-        super().__init__({"i": In(stream.Signature(payload)), "o": Out(stream.Signature(payload))})
+    def __init__(self, payload, depth: int, frame: int = 0, *, reserved: bool = False):
+        least = 3 if reserved else 1
+        if depth < least:
+            raise ValueError(f"depth ({depth}) must be at least {least}")
+        self.payload, self.depth, self.frame, self.reserved = payload, depth, frame, reserved
+        super().__init__({
+            "i": In(stream.Signature(payload)), "o": Out(stream.Signature(payload)),
+            **({"reserve": In(1), "free": Out(1), "will_be_free": Out(1)} if reserved else {})})
 
     @staticmethod
     def latency_of(depth: int) -> int:
@@ -245,11 +255,8 @@ class StreamFifo(wiring.Component):
         read = mem.read_port()
         put = Signal()
         get = Signal()
-        full = Signal()
         empty = Signal(init=1)
         m.d.comb += [
-            self.i.ready.eq(~full),
-            put.eq(self.i.valid & ~full),
             get.eq(~empty & advance),
             write.data.eq(whole[:width]), write.en.eq(put), read.en.eq(get),
         ]
@@ -262,10 +269,24 @@ class StreamFifo(wiring.Component):
         # The place that is free only when what lies ``depth`` before it is gone.
         limit = read_place if depth == orbit.words else orbit.pointer(m, get, "limit", start=depth)
         m.d.comb += [write.addr.eq(write_place), read.addr.eq(read_place)]
+        if self.reserved:
+            take, place = self.reserve, orbit.pointer(m, self.reserve, "reserved_place")
+            m.d.comb += [self.i.ready.eq(1), put.eq(self.i.valid)]
+        else:
+            take, place = put, write_place
+        free = Signal(init=1)
+        will_be_free = Signal()
+        m.d.comb += will_be_free.eq(Mux(take & ~get, orbit.following(place) != limit,
+                                        free | (get & ~take)))
+        m.d.sync += free.eq(will_be_free)
+        if self.reserved:
+            m.d.comb += [self.free.eq(free), self.will_be_free.eq(will_be_free)]
+        else:
+            m.d.comb += [self.i.ready.eq(free), put.eq(self.i.valid & free)]
         with m.If(put & ~get):
-            m.d.sync += [full.eq(orbit.following(write_place) == limit), empty.eq(0)]
+            m.d.sync += empty.eq(0)
         with m.Elif(get & ~put):
-            m.d.sync += [full.eq(0), empty.eq(orbit.following(read_place) == write_place)]
+            m.d.sync += empty.eq(orbit.following(read_place) == write_place)
         with m.If(advance):
             m.d.sync += self.o.valid.eq(~empty)
         return m

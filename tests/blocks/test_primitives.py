@@ -142,6 +142,47 @@ def test_fifo_depth_below_one_is_refused():
         StreamFifo(BYTE, 0)
 
 
+@pytest.mark.parametrize("depth", [3, 9, 33])
+@pytest.mark.parametrize("p_ready", [1.0, 0.3])
+def test_fifo_with_reserved_places_has_one_for_every_beat_under_way(depth, p_ready):
+    dut, late = StreamFifo(BYTE, depth, reserved=True), 5
+    rng = np.random.default_rng(depth)
+    way, seen, most = [None] * late, [], 0
+
+    async def bench(ctx):
+        nonlocal most
+        given = 0
+        for _ in range(400):
+            free = ctx.get(dut.free)
+            assert free == before[0]
+            taken = int(free and rng.random() < 0.9)
+            way.append(given % 256 if taken else None)
+            given += taken
+            beat = way.pop(0)
+            ready = int(rng.random() < p_ready)
+            ctx.set(dut.reserve, taken)
+            ctx.set(dut.i.valid, int(beat is not None))
+            ctx.set(dut.i.payload.byte, beat or 0)
+            ctx.set(dut.o.ready, ready)
+            if ready and ctx.get(dut.o.valid):
+                seen.append(ctx.get(dut.o.payload.byte))
+            before[0] = ctx.get(dut.will_be_free)
+            most = max(most, given - len(seen))
+            await ctx.tick()
+
+    before = [1]
+    simulate(dut, bench)
+    assert seen == [n % 256 for n in range(len(seen))]
+    assert len(seen) > 50
+    assert most <= depth
+    assert p_ready == 1.0 or most == depth  # all places, and the output register
+
+
+def test_a_fifo_with_reserved_places_needs_a_memory():
+    with pytest.raises(ValueError, match=r"^depth \(2\) must be at least 3$"):
+        StreamFifo(BYTE, 2, reserved=True)
+
+
 # Rom.
 
 def read_all(dut, addresses):
