@@ -255,7 +255,7 @@ def _design_timing(design: Design, by_module: dict[str, _Found]) -> DesignTiming
     if top is None:
         return None
     boxes = {module: found.paths for module, found in by_module.items() if found.paths}
-    ends = timing.paths_of_top(design.top, top, boxes)
+    ends = timing.paths_of_top(design.top, top, boxes, cell_delays.FAMILIES[design.family])
     blocks: dict[str, BlockPaths] = {}
     for block in design.blocks:
         if block.name in ends:
@@ -300,9 +300,10 @@ def _plan(folder: Path, design: Design) -> dict[str, _Job]:
         raise ToolError(*(f"{folder}: module {name} has no source rtl/{name}.v in design.json; "
                           "build the design again" for name in missing))
     # The rules of counting and timing are part of what a cached result depends on.
+    rules = [*(Path(__file__).parent / name for name in ("netlist.py", "timing.py")),
+             *sorted(Path(cell_delays.__file__).parent.glob("*.py"))]
     context = [_tool(), synth_command(design.family, design.part),
-               *(hashlib.sha256((Path(__file__).parent / name).read_bytes()).hexdigest()
-                 for name in ("netlist.py", "timing.py", "cell_delays.py"))]
+               *(hashlib.sha256(file.read_bytes()).hexdigest() for file in rules)]
     libraries = tuple(file for name, file in by_module.items()
                       if name not in modules and name != design.top)
     context += [file.read_text(encoding="utf-8") for file in libraries]
@@ -404,8 +405,9 @@ def _found(mapped: dict[str, Any], job: _Job, family: str) -> _Found:
     boxes = [name for name, _ in job.boxes]
     used = netlist.count_resources(mapped, job.module, family, black_boxes=boxes)
     cells = netlist.cells_of(mapped, job.module, boxes)
-    if family not in cell_delays.FAMILIES:
+    delays = cell_delays.FAMILIES.get(family)
+    if delays is None:
         return _Found(used, None, None, cells)
     if job.boxes:
         return _Found(used, None, mapped["modules"][job.module], cells)
-    return _Found(used, timing.module_timing(mapped, job.module), None, cells)
+    return _Found(used, timing.module_timing(mapped, job.module, delays), None, cells)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .cell_delays import FF_OUT, LUT_PINS, LUT_SIZES, cell_delays, is_clock, route_ps, wired
+from .cell_delays import Delays
 from .errors import ToolError
 
 __all__ = ["MOST_CHAINS", "MOST_LEVELS", "BlockPaths", "DesignTiming", "ModuleTiming", "Path",
@@ -136,7 +136,7 @@ class ModuleTiming:
                    {(source, to): worst(rows) for source, to, rows in data["arcs"]}, data["loads"])
 
 
-def module_timing(netlist: Mapping[str, Any], module: str) -> ModuleTiming:
+def module_timing(netlist: Mapping[str, Any], module: str, delays: Delays) -> ModuleTiming:
     """Paths of a module, with the modules in it that kept their hierarchy.
 
     Parameters
@@ -145,6 +145,8 @@ def module_timing(netlist: Mapping[str, Any], module: str) -> ModuleTiming:
         What Yosys's ``write_json`` wrote, parsed.
     module
         Name of the module.
+    delays
+        Of the family that it is mapped to.
 
     Raises
     ------
@@ -156,12 +158,12 @@ def module_timing(netlist: Mapping[str, Any], module: str) -> ModuleTiming:
     for kind in sorted({cell["type"] for cell in contents["cells"].values()}):
         attributes = netlist["modules"].get(kind, {}).get("attributes", {"blackbox": "1"})
         if not attributes.keys() & {"blackbox", "whitebox"}:
-            boxes[kind] = module_timing(netlist, kind)
-    return _Graph(module, contents, boxes).timing()
+            boxes[kind] = module_timing(netlist, kind, delays)
+    return _Graph(module, contents, boxes, delays).timing()
 
 
 def paths_of_top(module: str, contents: Mapping[str, Any],
-                 boxes: Mapping[str, ModuleTiming]) -> dict[str, Worst]:
+                 boxes: Mapping[str, ModuleTiming], delays: Delays) -> dict[str, Worst]:
     """Worst paths by the block that they end in, and at ``""`` those that end in the top itself.
 
     The top's ports count as registers.
@@ -172,8 +174,10 @@ def paths_of_top(module: str, contents: Mapping[str, Any],
         Name of the top, and its entry in the netlist.
     boxes
         Of the types of its cells: those that are blocks.
+    delays
+        Of the family that it is mapped to.
     """
-    return _Graph(module, contents, boxes, top=True).ends_by_block()
+    return _Graph(module, contents, boxes, delays, top=True).ends_by_block()
 
 
 class _Label(NamedTuple):
@@ -189,11 +193,18 @@ class _Label(NamedTuple):
     hop: Path
 
 
+class _Way(NamedTuple):
+    """What a net takes on its way to an input, in cells and in routing, and what it drives."""
+
+    ps: int = 0
+    route: int = 0
+    fanout: int = 0
+
+
 class _Edge(NamedTuple):
     to: Node
     hops: Worst
-    route: int
-    fanout: int
+    way: _Way = _Way()
 
 
 class _Sink(NamedTuple):
@@ -201,8 +212,7 @@ class _Sink(NamedTuple):
 
     node: Node
     hops: Worst
-    route: int
-    fanout: int
+    way: _Way
     group: str
     port: str = ""
 
@@ -211,8 +221,9 @@ class _Graph:
     """Nets of one module, the arcs between them, and where paths start and end."""
 
     def __init__(self, module: str, contents: Mapping[str, Any],
-                 boxes: Mapping[str, ModuleTiming], top: bool = False) -> None:
+                 boxes: Mapping[str, ModuleTiming], delays: Delays, top: bool = False) -> None:
         self.module, self.contents, self.boxes, self.top = module, contents, boxes, top
+        self.delays = delays
         self.names = _net_names(contents)
         self.driver: dict[int, tuple[str, str]] = {}  # net to the type and port that drive it
         self.loads: Counter[int] = Counter()
@@ -239,35 +250,36 @@ class _Graph:
                 output = cell["port_directions"][port] == "output"
                 inside = box.loads.get(port, 0) if box else 0
                 for bit in bits:
-                    if not isinstance(bit, int) or is_clock(kind, port):
+                    if not isinstance(bit, int) or self.delays.is_clock(kind, port):
                         continue
                     if output:
                         self.driver[bit] = (kind, port)
                         self.loads[bit] += inside
                     else:
                         self.loads[bit] += inside if box else 1
-                        self.loads_on[bit, _single(kind, port)] += 1
+                        self.loads_on[bit, self.delays.sole(kind, port)] += 1
 
-    def _route(self, net: int, kind: str, port: str) -> int:
-        """Allowance for the way of a net to an input of a cell."""
+    def _way(self, net: int, kind: str, port: str) -> _Way:
+        fanout, driver = self.loads[net], self.driver.get(net, ("", ""))
+        detour = self.delays.detour_ps(*driver, kind, port)
         if net not in self.driver and not self.top:
-            return 0  # an input port: its net is the surroundings' matter
-        to = _single(kind, port)
+            return _Way(detour, 0, fanout)  # an input port: its net is the surroundings' matter
+        to = self.delays.sole(kind, port)
         alone = not to or self.loads_on[net, to] == 1
-        if alone and wired(*self.driver.get(net, ("", "")), kind, port):
-            return 0
-        return route_ps(self.loads[net])
+        wire = self.delays.wire_ps(*driver, kind, port) if alone else None
+        if wire is None:
+            return _Way(detour, self.delays.route_ps(fanout), fanout)
+        return _Way(detour + wire, 0, fanout)
 
     def _edge(self, net: Any, cell: Mapping[str, Any], port: str, to: Any, hop: Path) -> None:
         if isinstance(net, int) and isinstance(to, int | tuple):  # no constant, and not open
             self.edges.setdefault(net, []).append(_Edge(
-                to, (hop,) * 3, self._route(net, cell["type"], port), self.loads[net]))
+                to, (hop,) * 3, self._way(net, cell["type"], port)))
 
     def _end(self, net: Any, cell: Mapping[str, Any], port: str, hops: Worst,
              group: str = "") -> None:
         if isinstance(net, int):
-            self.sinks.append(_Sink(net, hops, self._route(net, cell["type"], port),
-                                    self.loads[net], group))
+            self.sinks.append(_Sink(net, hops, self._way(net, cell["type"], port), group))
 
     def _start(self, net: Any, hop: Path) -> None:
         if isinstance(net, int):
@@ -278,29 +290,27 @@ class _Graph:
         if kind in self.boxes:
             self._add_box(name, cell, self.boxes[kind])
             return
-        delays = cell_delays(cell)
+        delays = self.delays.of(cell)
         if delays is None:
             raise ToolError(f"{self.module}: primitive {kind} has no known delay")
         for port, bit, to, to_bit, ps, levels in delays.arcs:
             net = nets[port][bit] if bit < len(nets.get(port, ())) else None
             target = nets[to][to_bit] if to_bit < len(nets.get(to, ())) else None
             chains = 0
-            if kind == "CARRY4" and isinstance(net, int):
+            if delays.carry and isinstance(net, int):
                 driver = self.driver.get(net, ("", ""))
-                # 1 where the path enters a chain.
-                chains = int(port != "CI" or driver != ("CARRY4", "CO"))
-                if port == "S" and driver[0] not in LUT_SIZES:
-                    ps += LUT_PINS[-1]  # S is reached through the bit's LUT only
+                within = port == delays.carry and \
+                    self.delays.wire_ps(*driver, kind, port) is not None
+                chains = int(not within)  # 1 where the path enters a chain
             self._edge(net, cell, port, target, Path(ps, levels=levels, chains=chains))
-        register = kind.startswith(("FD", "SRL"))
-        held = [bit for port in (*delays.outputs, "D") for bit in nets.get(port, [])]
+        held = [bit for port in (*delays.outputs, delays.data) for bit in nets.get(port, [])]
         own = next((self.names[bit] for bit in held if bit in self.names), name) \
-            if register else name
+            if delays.data else name
         for port, ps in delays.outputs.items():
             for bit in nets.get(port, []):
-                self._start(bit, Path(ps, start=own if register else f"{name}/{port}"))
+                self._start(bit, Path(ps, start=own if delays.data else f"{name}/{port}"))
         for port, ps in delays.setups.items():
-            end = own if register and port == "D" else f"{own}/{port}"
+            end = own if port == delays.data else f"{own}/{port}"
             for bit in nets.get(port, []):
                 self._end(bit, cell, port, (Path(ps, end=end),) * 3)
 
@@ -317,11 +327,11 @@ class _Graph:
             for bit in cell["connections"].get(port, []):
                 self._edge(bit, cell, port, node(port), Path())
         for (source, to), worst in box.arcs.items():
-            self.edges.setdefault(node(source), []).append(_Edge(node(to), placed(worst), 0, 0))
+            self.edges.setdefault(node(source), []).append(_Edge(node(to), placed(worst)))
         for port in box.starts.keys() | {to for _, to in box.arcs}:
             bits = [bit for bit in cell["connections"].get(port, []) if isinstance(bit, int)]
             self.edges.setdefault(node(port), []).extend(
-                _Edge(bit, (Path(),) * 3, 0, 0) for bit in bits)
+                _Edge(bit, (Path(),) * 3) for bit in bits)
         for port, worst in box.starts.items():
             self.starts.append((node(port), placed(worst)))
         for port, worst in box.ends.items():
@@ -332,12 +342,12 @@ class _Graph:
         if self.top:
             for port, bits in self.inputs.items():
                 for bit in bits:
-                    self._start(bit, Path(FF_OUT, start=port))
+                    self._start(bit, Path(self.delays.ff_out, start=port))
         for port, bits in self.outputs.items():
             hop = (Path(end=port),) * 3
             for bit in bits:
-                route = route_ps(self.loads[bit] + 1) if self.top else 0
-                self.sinks.append(_Sink(bit, hop, route, self.loads[bit], "", port))
+                route = self.delays.route_ps(self.loads[bit] + 1) if self.top else 0
+                self.sinks.append(_Sink(bit, hop, _Way(0, route, self.loads[bit]), "", port))
 
     def _sorted(self) -> dict[Node, int]:
         """The nodes with edges before those that they lead to; ToolError if there is a loop."""
@@ -451,16 +461,10 @@ class _Graph:
 
 
 def _extended(label: _Label, edge: _Edge | _Sink, hop: Path, node: Node | None) -> _Label:
-    return _Label(label.ps + edge.route + hop.ps, label.route + edge.route + hop.route,
+    way = edge.way
+    return _Label(label.ps + way.ps + way.route + hop.ps, label.route + way.route + hop.route,
                   label.levels + hop.levels, label.chains + hop.chains,
-                  max(label.fanout, edge.fanout, hop.fanout), label, node, hop)
-
-
-def _single(kind: str, port: str) -> str:
-    """The kind of an input, if a slice wires a net to one of that kind only; else empty."""
-    if kind == "CARRY4" and port in ("S", "DI"):
-        return port
-    return "D" if kind.startswith("FD") and port == "D" else ""
+                  max(label.fanout, way.fanout, hop.fanout), label, node, hop)
 
 
 def _net_names(contents: Mapping[str, Any]) -> dict[int, str]:

@@ -10,14 +10,16 @@ import pyosys
 import pytest
 from rich.console import Console
 
-from hwgen import cell_delays
-from hwgen.cell_delays import route_ps
+from hwgen.cell_delays import FAMILIES, Delays, xc7
 from hwgen.errors import ToolError
 from hwgen.report import render
 from hwgen.resources import Resources
 from hwgen.timing import BlockPaths, DesignTiming, ModuleTiming, module_timing, paths_of_top
 from hwgen.timing import Path as TimedPath
 from hwgen.tools import yosys
+
+XC7 = FAMILIES["xc7"]
+route_ps = XC7.route_ps
 
 
 class Net:
@@ -55,11 +57,11 @@ class Net:
         return {"attributes": {}, "ports": self.ports, "cells": self.cells, "netnames": {
             name: {"hide_name": 0, "bits": [bit]} for name, bit in self.numbers.items()}}
 
-    def timing(self) -> ModuleTiming:
-        return module_timing({"modules": {"m": self.contents}}, "m")
+    def timing(self, delays: Delays = XC7) -> ModuleTiming:
+        return module_timing({"modules": {"m": self.contents}}, "m", delays)
 
-    def longest(self) -> TimedPath:
-        return self.timing().inner[0]
+    def longest(self, delays: Delays = XC7) -> TimedPath:
+        return self.timing(delays).inner[0]
 
 
 def chained(levels: int) -> Net:
@@ -221,7 +223,7 @@ def blocks_in_a_row() -> tuple[dict, dict[str, ModuleTiming]]:
 
 
 def test_a_path_through_blocks_is_found_and_belongs_to_the_one_it_ends_in():
-    found = paths_of_top("top", *blocks_in_a_row())
+    found = paths_of_top("top", *blocks_in_a_row(), XC7)
     path = found["cell3"][0]
     assert (path.start, path.end, path.levels) == ("cell0.o", "cell3.kept", 5)
     assert path.through[:2] == ("x", "cell1.n")
@@ -232,7 +234,7 @@ def test_a_path_through_blocks_is_found_and_belongs_to_the_one_it_ends_in():
 def test_the_tops_ports_count_as_registers():
     top = Net(a="input", b="output")
     top.lut("b", "a")
-    path = paths_of_top("top", top.contents, {})[""][0]
+    path = paths_of_top("top", top.contents, {}, XC7)[""][0]
     assert (path.start, path.end, path.levels, path.ps) == (
         "a", "b", 1, 456 + 127 + 2 * route_ps(1))
 
@@ -244,7 +246,7 @@ def test_a_module_that_kept_its_hierarchy_is_seen_through():
     outer.register("b", "a")
     outer.cell("rom", outputs=("o",), i="a", o="b")
     modules = {"m": outer.contents, "rom": inner.contents}
-    path = module_timing({"modules": modules}, "m").inner[0]
+    path = module_timing({"modules": modules}, "m", XC7).inner[0]
     assert (path.start, path.end, path.levels) == ("a", "a", 1)
 
 
@@ -335,7 +337,8 @@ def test_synthesized_verilog_has_the_levels_and_chains_that_it_says(tmp_path):
         f"{n * 0x9E3779B97 % (1 << 36):09x}" for n in range(1024)))
     yosys.run(["read_verilog m.v", "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top m",
                "write_json m.json"], log=tmp_path / "log", folder=tmp_path)
-    slow, deep, chained = module_timing(json.loads((tmp_path / "m.json").read_text()), "m").inner
+    slow, deep, chained = module_timing(json.loads((tmp_path / "m.json").read_text()), "m",
+                                        XC7).inner
     assert (slow.start[:5], slow.end, slow.levels) == ("rom.0", "even", 1)
     assert (deep.start[:2], deep.end, deep.levels, deep.chains) == ("a[", "odd", 2, 0)
     assert (chained.end[:6], chained.levels, chained.chains) == ("total[", 1, 1)
@@ -355,15 +358,15 @@ def specified(module: str) -> dict[str, int]:
 
 def test_delays_of_carry_chains_are_those_of_yosys():
     ours = {}
-    for port, bit, to, to_bit, ps, _ in cell_delays.cell_delays({"type": "CARRY4"}).arcs:
+    for port, bit, to, to_bit, ps, _ in XC7.of({"type": "CARRY4"}).arcs:
         source = f"{port}[{bit}]" if port in ("S", "DI") else port
         ours[f"{source}=>{to}[{to_bit}]"] = ps
     assert ours == specified("CARRY4")
 
 
 def test_delays_of_luts_and_multiplexers_are_those_of_yosys():
-    assert specified("LUT6") == {f"I{n}=>O": ps for n, ps in enumerate(cell_delays.LUT_PINS)}
-    for kind, ports in cell_delays.MUXES.items():
+    assert specified("LUT6") == {f"I{n}=>O": ps for n, ps in enumerate(xc7.LUT_PINS)}
+    for kind, ports in xc7.MUXES.items():
         assert specified(kind) == {f"{port}=>O": ps for port, ps in ports.items()}
 
 
@@ -377,5 +380,5 @@ ROUTED = [(12.663, (7, 2, 2, 1, 3, 2, 4, 2, 1), (407, 631, 642, 407, 472, 642, 6
 
 @pytest.mark.parametrize("reported, fanouts, luts, carry", ROUTED)
 def test_the_allowance_for_routing_fits_routed_designs(reported, fanouts, luts, carry):
-    ours = cell_delays.FF_OUT + sum(luts) + sum(carry) + sum(map(route_ps, fanouts))
+    ours = xc7.FF_OUT + sum(luts) + sum(carry) + sum(map(route_ps, fanouts))
     assert isclose(ours / 1000, reported, rel_tol=0.04)

@@ -1,19 +1,15 @@
-"""Delays of the primitives of a chip family, for :mod:`hwgen.timing`.
+"""Delays of 7 series chips, speed grade -1, in picoseconds.
 
-7 series, speed grade -1, in picoseconds: those of Yosys's ``xilinx/cells_sim.v``, the worst of
-several where a port has one for each bit. What is not in that file is marked.
+Those of Yosys's ``xilinx/cells_sim.v``, the worst of several where a port has one for each bit.
+What is not in that file is marked.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from math import log2
-from typing import Any, NamedTuple
 
-__all__ = ["FAMILIES", "Arc", "CellDelays", "cell_delays", "is_clock", "route_ps", "wired"]
+from .delays import Arc, Cell, CellDelays, Delays, influences
 
-FAMILIES = ("xc7",)
-"""Families whose delays are known."""
-
-Cell = Mapping[str, Any]
+__all__ = ["Xc7"]
 
 # The inputs of a LUT, the last the fastest; a LUT of fewer inputs has the fast ones.
 LUT_PINS = (642, 631, 472, 407, 238, 127)
@@ -47,66 +43,57 @@ _CLOCKS = {"CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK"}  # beside C of a flip-flop
 _NOT_TIMED = {"VCC", "GND", "BUFG", "$scopeinfo"}
 
 
-class Arc(NamedTuple):
-    """A delay from an input bit of a cell to an output bit of it."""
+class Xc7(Delays):
+    """7 series, speed grade -1."""
 
-    port: str
-    bit: int
-    to: str
-    to_bit: int
-    ps: int
-    levels: int = 0
+    most_levels = 4
+    ff_out = FF_OUT
 
+    def of(self, cell: Cell) -> CellDelays | None:
+        kind = cell["type"]
+        if kind in LUT_SIZES:
+            return CellDelays(tuple(_lut(cell)))
+        if kind in MUXES:
+            return CellDelays(tuple(Arc(port, 0, "O", 0, ps) for port, ps in MUXES[kind].items()))
+        if kind == "CARRY4":
+            return CellDelays(_CARRY4_ARCS, carry="CI")
+        if kind.startswith("FD"):
+            return CellDelays((), {"Q": FF_OUT}, FF_SETUPS, "D")
+        if kind.startswith("SRL"):
+            return CellDelays(tuple(_reads(cell, "A", ["Q"])), SRL_OUTS, SRL_SETUPS, "D")
+        if kind.startswith("RAMB"):
+            return _block_ram(cell)
+        if kind.startswith("RAM"):
+            return _lut_ram(cell)
+        if kind == "DSP48E1":
+            return _dsp(cell)
+        return CellDelays() if kind in _NOT_TIMED else None
 
-class CellDelays(NamedTuple):
-    """Delays of a cell: arcs through it, clock to output and setup by port."""
+    def is_clock(self, kind: str, port: str) -> bool:
+        return port in _CLOCKS or port == "C" and kind.startswith("FD")
 
-    arcs: tuple[Arc, ...] = ()
-    outputs: Mapping[str, int] = {}
-    setups: Mapping[str, int] = {}
+    def route_ps(self, fanout: int) -> int:
+        """With it and the delays of the cells, two paths of published Vivado reports of routed
+        designs on an xc7z010-1 come out within 4 %: 12.66 and 11.94 ns, 9 LUT levels and 3 carry
+        chains each.
+        """
+        return round(350 + 150 * log2(max(fanout, 1)))
 
+    def wire_ps(self, driver: str, output: str, kind: str, port: str) -> int | None:
+        return 0 if _wired(driver, output, kind, port) else None
 
-def cell_delays(cell: Cell) -> CellDelays | None:
-    """Delays of a cell of the netlist; None for a primitive that has none here."""
-    kind = cell["type"]
-    if kind in LUT_SIZES:
-        return CellDelays(tuple(_lut(cell)))
-    if kind in MUXES:
-        return CellDelays(tuple(Arc(port, 0, "O", 0, ps) for port, ps in MUXES[kind].items()))
-    if kind == "CARRY4":
-        return CellDelays(_CARRY4_ARCS)
-    if kind.startswith("FD"):
-        return CellDelays((), {"Q": FF_OUT}, FF_SETUPS)
-    if kind.startswith("SRL"):
-        return CellDelays(tuple(_reads(cell, "A", ["Q"])), SRL_OUTS, SRL_SETUPS)
-    if kind.startswith("RAMB"):
-        return _block_ram(cell)
-    if kind.startswith("RAM"):
-        return _lut_ram(cell)
-    if kind == "DSP48E1":
-        return _dsp(cell)
-    return CellDelays() if kind in _NOT_TIMED else None
+    def sole(self, kind: str, port: str) -> str:
+        if kind == "CARRY4" and port in ("S", "DI"):
+            return port
+        return "D" if kind.startswith("FD") and port == "D" else ""
 
-
-def is_clock(kind: str, port: str) -> bool:
-    """Whether an input of a primitive is its clock."""
-    return port in _CLOCKS or port == "C" and kind.startswith("FD")
-
-
-def route_ps(fanout: int) -> int:
-    """Allowance for a net that leaves its slice, in picoseconds.
-
-    With it and the delays of the cells, two paths of published Vivado reports of routed designs on
-    an xc7z010-1 come out within 4 %: 12.66 and 11.94 ns, 9 LUT levels and 3 carry chains each.
-    """
-    return round(350 + 150 * log2(max(fanout, 1)))
+    def detour_ps(self, driver: str, output: str, kind: str, port: str) -> int:
+        # S is reached through the bit's LUT only.
+        return LUT_PINS[-1] if (kind, port) == ("CARRY4", "S") and driver not in LUT_SIZES else 0
 
 
-def wired(driver: str, output: str, kind: str, port: str) -> bool:
-    """Whether a slice, or a column of them, has a wire of its own for a net between two cells.
-
-    Given the types and ports of the cells, and that no other flip-flop or carry chain wants it.
-    """
+def _wired(driver: str, output: str, kind: str, port: str) -> bool:
+    """Whether a slice, or a column of them, has a wire of its own for a net between two cells."""
     if port == "CI":
         return (driver, output, kind) == ("CARRY4", "CO", "CARRY4")
     if port == "PCIN":
@@ -146,26 +133,13 @@ def _lut(cell: Cell) -> Iterator[Arc]:
 
 def _lut_inputs(cell: Cell) -> dict[str, set[str]]:
     """By output of a LUT: the inputs that it depends on, which may be less than all."""
-    connections = cell["connections"]
+    nets = cell["connections"]
     if cell["type"] == "INV":
         return {"O": {"I"}}
     table = int(cell["parameters"]["INIT"], 2)
     ports = [f"I{n}" for n in range(LUT_SIZES[cell["type"]])]
-    found: dict[str, set[str]] = {}
-    for output in ("O", "O6", "O5"):
-        if output not in connections:
-            continue
-        inputs = ports[:5] if output == "O5" else ports
-        entries: Iterable[int] = range(1 << len(inputs))
-        for n, port in enumerate(inputs):  # only entries that the constant inputs select
-            if isinstance(connections[port][0], str):
-                value = int(connections[port][0] == "1")
-                entries = [entry for entry in entries if entry >> n & 1 == value]
-        found[output] = {port for n, port in enumerate(inputs)
-                         if not isinstance(connections[port][0], str)
-                         and any((table >> entry ^ table >> (entry ^ 1 << n)) & 1
-                                 for entry in entries)}
-    return found
+    return {output: influences(table, ports[:5] if output == "O5" else ports, nets)
+            for output in ("O", "O6", "O5") if output in nets}
 
 
 def _reads(cell: Cell, prefix: str, outputs: list[str], extra: int = 0) -> Iterator[Arc]:
