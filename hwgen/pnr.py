@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import cell_delays, timing
 from .boards import load_board
 from .constraints import nextpnr_device
 from .design import Design
@@ -65,6 +66,8 @@ class RouteResult:
         Resources, as the router counts them.
     path
         The path that limits the clock.
+    estimated
+        The longest path of the same netlist as estimated, without placement.
     """
 
     tool: str
@@ -74,11 +77,19 @@ class RouteResult:
     used: Resources
     available: Resources
     path: RoutedPath
+    estimated: timing.Path
+
+    @property
+    def estimated_mhz(self) -> float:
+        """Highest clock as estimated."""
+        return 1000 / self.estimated.ns
 
     def as_dict(self) -> dict[str, Any]:
         return {"tool": self.tool, "part": self.part, "fmax_mhz": round(self.fmax_mhz, 2),
                 "clock_mhz": self.clock_mhz, "used": self.used.as_dict(),
-                "available": self.available.as_dict(), "path": self.path.as_dict()}
+                "available": self.available.as_dict(), "path": self.path.as_dict(),
+                "estimated_mhz": round(self.estimated_mhz, 2),
+                "estimated": self.estimated.as_dict()}
 
 
 def route(folder: Path | str, *, seed: int = 1) -> RouteResult:
@@ -122,8 +133,10 @@ def route(folder: Path | str, *, seed: int = 1) -> RouteResult:
     if fmax is None:
         raise ToolError(f"{folder}: nextpnr found no path between registers; the log is "
                         f"{work / 'nextpnr.log'}")
+    mapped = json.loads((work / "mapped.json").read_text(encoding="utf-8"))
+    estimate = timing.module_timing(mapped, design.top, cell_delays.FAMILIES[design.family])
     return RouteResult(nextpnr.version(), board.part, fmax, design.clock_mhz, used, available,
-                       _slowest(report))
+                       _slowest(report), estimate.inner[0])
 
 
 def _resources(sites: dict[str, dict[str, int]], key: str) -> Resources:

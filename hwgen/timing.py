@@ -268,7 +268,7 @@ class _Graph:
         alone = not to or self.loads_on[net, to] == 1
         wire = self.delays.wire_ps(*driver, kind, port) if alone else None
         if wire is None:
-            return _Way(detour, self.delays.route_ps(fanout), fanout)
+            return _Way(detour, self.delays.route_ps(fanout, driver[0], kind), fanout)
         return _Way(detour + wire, 0, fanout)
 
     def _edge(self, net: Any, cell: Mapping[str, Any], port: str, to: Any, hop: Path) -> None:
@@ -346,7 +346,8 @@ class _Graph:
         for port, bits in self.outputs.items():
             hop = (Path(end=port),) * 3
             for bit in bits:
-                route = self.delays.route_ps(self.loads[bit] + 1) if self.top else 0
+                driver = self.driver.get(bit, ("", ""))[0]
+                route = self.delays.route_ps(self.loads[bit] + 1, driver) if self.top else 0
                 self.sinks.append(_Sink(bit, hop, _Way(0, route, self.loads[bit]), "", port))
 
     def _sorted(self) -> dict[Node, int]:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyosys
 import pytest
 from rich.console import Console
+from timed_net import TimedNet, parity
 
-from hwgen.cell_delays import FAMILIES, Delays, xc7
+from hwgen.cell_delays import FAMILIES, xc7
 from hwgen.errors import ToolError
 from hwgen.report import render
 from hwgen.resources import Resources
@@ -22,46 +23,16 @@ XC7 = FAMILIES["xc7"]
 route_ps = XC7.route_ps
 
 
-class Net:
-    """A hand-made module as Yosys's ``write_json`` gives it: nets by name, no optimization."""
-
-    def __init__(self, **ports: str) -> None:
-        self.numbers: dict[str, int] = {}
-        self.ports = {name: {"direction": way, "bits": [self.bit(name)]}
-                      for name, way in ports.items()}
-        self.cells: dict[str, dict] = {}
-
-    def bit(self, name):
-        return name if name in ("0", "1") else self.numbers.setdefault(
-            name, len(self.numbers) + 2)
-
-    def cell(self, kind, outputs=("O", "Q"), parameters=None, **ports):
-        self.cells[f"cell{len(self.cells)}"] = {
-            "type": kind, "parameters": parameters or {},
-            "port_directions": {p: "output" if p in outputs else "input" for p in ports},
-            "connections": {p: [self.bit(bit) for bit in bits.split()]
-                            for p, bits in ports.items()}}
+class Net(TimedNet):
+    delays = XC7
 
     def register(self, d, q, **more):
         self.cell("FDRE", C="clk", D=d, Q=q, **more)
 
     def lut(self, output, *inputs):
         """A LUT that depends on all its inputs."""
-        count = len(inputs)
-        odd = "".join(str(entry.bit_count() % 2) for entry in reversed(range(1 << count)))
-        self.cell(f"LUT{count}", parameters={"INIT": odd}, O=output,
+        self.cell(f"LUT{len(inputs)}", parameters={"INIT": parity(len(inputs))}, O=output,
                   **{f"I{n}": bit for n, bit in enumerate(inputs)})
-
-    @property
-    def contents(self):
-        return {"attributes": {}, "ports": self.ports, "cells": self.cells, "netnames": {
-            name: {"hide_name": 0, "bits": [bit]} for name, bit in self.numbers.items()}}
-
-    def timing(self, delays: Delays = XC7) -> ModuleTiming:
-        return module_timing({"modules": {"m": self.contents}}, "m", delays)
-
-    def longest(self, delays: Delays = XC7) -> TimedPath:
-        return self.timing(delays).inner[0]
 
 
 def chained(levels: int) -> Net:

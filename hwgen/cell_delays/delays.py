@@ -48,13 +48,10 @@ class Delays(ABC):
 
     Members
     -------
-    most_levels
-        LUT levels that a path of a block may take.
     ff_out
         Clock to output of a flip-flop.
     """
 
-    most_levels: int
     ff_out: int
 
     @abstractmethod
@@ -66,8 +63,8 @@ class Delays(ABC):
         """Whether an input of a primitive is its clock."""
 
     @abstractmethod
-    def route_ps(self, fanout: int) -> int:
-        """Allowance for a net that goes through the chip's routing."""
+    def route_ps(self, fanout: int, driver: str = "", kind: str = "") -> int:
+        """Allowance for a net through the chip's routing, from one type of cell to another."""
 
     @abstractmethod
     def wire_ps(self, driver: str, output: str, kind: str, port: str) -> int | None:

@@ -46,7 +46,6 @@ _NOT_TIMED = {"VCC", "GND", "BUFG", "$scopeinfo"}
 class Xc7(Delays):
     """7 series, speed grade -1."""
 
-    most_levels = 4
     ff_out = FF_OUT
 
     def of(self, cell: Cell) -> CellDelays | None:
@@ -72,7 +71,7 @@ class Xc7(Delays):
     def is_clock(self, kind: str, port: str) -> bool:
         return port in _CLOCKS or port == "C" and kind.startswith("FD")
 
-    def route_ps(self, fanout: int) -> int:
+    def route_ps(self, fanout: int, driver: str = "", kind: str = "") -> int:
         """With it and the delays of the cells, two paths of published Vivado reports of routed
         designs on an xc7z010-1 come out within 4 %: 12.66 and 11.94 ns, 9 LUT levels and 3 carry
         chains each.
