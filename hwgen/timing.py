@@ -1,10 +1,10 @@
 """Longest paths between registers, from the mapped netlist that Yosys writes as JSON.
 
 Yosys's own ``sta`` has no arcs of LUT6_2 and, after ``synth_xilinx``, none of flip-flops, carry
-chains and memories, so the paths are found here: with the delays of its cell library and an
-allowance for routing. A module is analysed alone. What is left open at its ports is a
-:class:`ModuleTiming`, which stands for it where it is instantiated; so a path that runs through
-several blocks is found too.
+chains and memories, so the paths are found here: with the delays of cells and the allowance for
+routing of the chip's family, in :mod:`hwgen.cell_delays`. A module is analysed alone. What is left
+open at its ports is a :class:`ModuleTiming`, which stands for it where it is instantiated; so a
+path that runs through several blocks is found too.
 
 Not in it: clock skew and jitter, and how full the chip is.
 """

@@ -1,7 +1,9 @@
 """Delays of ECP5 chips, speed grade 6, in picoseconds.
 
 Those that nextpnr-ecp5 (0.11, with the database of Project Trellis) writes into the SDF file of a
-routed design, the slowest of each three. What it does not time is marked.
+routed design (``--sdf``), the slowest of each three. What it leaves out is left out here too: how
+soon after its clock a LUT's memory has new contents, the register in the middle of a multiplier,
+and the signs of a multiplier's operands where it has no register.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +34,8 @@ DSP, DSP_OUT_A, DSP_OUT_P = 3927, 3864, 735
 DSP_SETUP_A, DSP_SETUP_P = 84, 3486
 DSP_SETUPS = {"CE": 252, "RST": 95}
 
-# What a net to or from a memory or multiplier takes more: they stand in few rows of the chip.
+# What a net to or from a memory or multiplier takes more, found as the allowance of route_ps with
+# fan-outs below 8, but of one design each: they stand in few rows of the chip.
 FAR = {"DP16KD": 600, "MULT18X18D": 250}
 
 _CLOCKS = {"CLK", "WCK", "CLKA", "CLKB", "CLK0", "CLK1", "CLK2", "CLK3"}
@@ -66,6 +69,10 @@ class Ecp5(Delays):
         return port in _CLOCKS
 
     def route_ps(self, fanout: int, driver: str = "", kind: str = "") -> int:
+        """85 % of what nextpnr's nets take in the mean: 711 + 94 * log2(fanout), with a standard
+        deviation of 400, over 127 000 inputs of ten routed designs. It places the nets of the
+        slowest paths closer than others.
+        """
         return round(600 + 80 * log2(max(fanout, 1))) + FAR.get(driver, 0) + FAR.get(kind, 0)
 
     def wire_ps(self, driver: str, output: str, kind: str, port: str) -> int | None:
@@ -73,6 +80,7 @@ class Ecp5(Delays):
             return 0 if output == "COUT" else None
         if kind in MUXES and port not in ("C0", "SD"):
             return 0 if driver in (("LUT4", "INV") if kind == "PFUMX" else MUXES) else None
+        # nextpnr puts no flip-flop beside a multiplexer.
         beside = driver in ("LUT4", "INV", "TRELLIS_DPR16X4") or output in ("S0", "S1")
         return FF_WIRE if port == "DI" and kind == "TRELLIS_FF" and beside else None
 
@@ -119,7 +127,6 @@ def _block_ram(cell: Cell) -> CellDelays:
 
 
 def _multiplier(cell: Cell) -> CellDelays:
-    """The register between multiplier and output counts for nothing, as in nextpnr."""
     registered = {name: _text(cell, f"REG_{name}_CLK", "NONE") != "NONE"
                   for name in ("INPUTA", "INPUTB", "OUTPUT")}
     ports = cell["port_directions"]
