@@ -12,6 +12,7 @@ from ..streams import TensorStream
 from ..types import NumType
 from .block import Schedule, as_soon_as_possible
 from .counters import counter, following, turns
+from .export import lut
 from .parts import lookup
 from .primitives import memory_style, ram_bram36
 from .window import Window, WindowGeometry, convert_codes
@@ -243,8 +244,12 @@ class WindowReader(wiring.Component):
         left = self._sweep(m, "left", -g.pad[2] * words, g.stride[1] * words, columns, start,
                            column_end)
         ends, element_slot, offset = self._elements(m, start, advance, busy, slot, left)
-        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), element_end.eq(Cat(*ends).all()),
-                     start.eq(advance & available & (~busy | element_end))]
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready), element_end.eq(Cat(*ends).all()),
+            # Ready may be late.
+            start.eq(lut(m, platform, "starts", lambda valid, ready, there, free:
+                         (~valid | ready) & there & free, self.o.valid, self.o.ready, available,
+                         ~busy | element_end))]
         last_window = Signal()
         with m.If(advance):
             with m.If(start):
