@@ -15,6 +15,7 @@ from .blocks.block import Block
 from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.crop import CropConfig
 from .blocks.neuron_layer import NeuronLayerConfig, WeightSums
+from .blocks.parity_memory import plan_parity
 from .blocks.primitives import rom_bram36
 from .blocks.spread import SpreadConfig
 from .blocks.width_adapter import adapters_between
@@ -246,6 +247,9 @@ class Convolution:
             if op.weight_type == TERNARY and rom_bram36(
                     packed_width(word), depth) < rom_bram36(width, depth):
                 styles.append("packed")
+            parity = plan_parity(width, depth)
+            if parity and parity.bram36 < rom_bram36(width, depth):
+                styles.append("parity")
         return styles
 
 

@@ -20,6 +20,7 @@ from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
 from .blocks.gate import GateConfig
 from .blocks.neuron_layer import NeuronLayerConfig
+from .blocks.parity_memory import PARITY_ROM
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
 from .blocks.primitives import ROM
@@ -296,7 +297,7 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
         streams[name] = kind
 
     streams: dict[str, TensorStream] = {}
-    taken = {"hwgen_top", ROM, MAC, MAC_ROWS, *ARITHMETIC_MODULES}
+    taken = {"hwgen_top", ROM, PARITY_ROM, MAC, MAC_ROWS, *ARITHMETIC_MODULES}
     block_names = {plan.name: unique_name(plan.name, taken) for plan in plans}
     publish(graph.input, Source(INPUT), stream, graph.input)
     for plan in plans:

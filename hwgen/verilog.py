@@ -79,7 +79,8 @@ def write_verilog(hardware: HwGraph, family: str, folder: Path, scratch: Path,
     for name in sorted(uses):
         text = render_template(f"{name}.v.j2", {
             # Bits of a carry primitive; 0: none is named.
-            "carry": {"xc7": 4, "xcup": 8}.get(family, 0), "dsp48e1": family == "xc7"})
+            "carry": {"xc7": 4, "xcup": 8}.get(family, 0), "dsp48e1": family == "xc7",
+            "ramb36e1": family == "xc7"})
         (rtl / f"{name}.v").write_text(text)
         sources.append(f"rtl/{name}.v")
     text = rtlil.convert(HwTop(hardware), name=TOP, platform=Export(TOP), emit_src=False)

@@ -203,7 +203,7 @@ def test_many_weights_are_not_offered_as_logic():
     graph = GraphBuilder((512,), BIPOLAR).add("a", conv((1, 1), 512, 512)).build()
     styles = {o.folding["weights"] for o in plan_layers(graph)[0].options("xc7")
               if o.folding["pe"] * o.folding["simd"] < 512 * 512}
-    assert styles == {"block", "packed"}
+    assert styles == {"block", "packed", "parity"}
 
 
 def test_ternary_weights_are_offered_packed_where_that_saves_block_ram():
@@ -216,6 +216,13 @@ def test_ternary_weights_are_offered_packed_where_that_saves_block_ram():
     assert {(40, "block"), (40, "packed")} <= styles(TERNARY, 400, 100)  # 80 or 64 bits
     assert (4, "packed") not in styles(TERNARY, 16, 16)  # half a block RAM either way
     assert not any(style == "packed" for _, style in styles(BIPOLAR, 400, 100))
+
+
+def test_words_in_parity_bits_are_offered_where_they_save_block_ram():
+    graph = GraphBuilder((96,), uint_type(2)).add("a", conv((1, 1), 96, 96, int_type(4))).build()
+    found = {(o.folding["pe"], o.folding["simd"]) for o in plan_layers(graph)[0].options("xc7")
+             if o.folding["weights"] == "parity"}
+    assert found == {(1, 1)}  # of fewer words, wider ones have ports that reach those bits
 
 
 @pytest.mark.parametrize("op, channels, lanes", [

@@ -106,9 +106,10 @@ class NeuronLayerConfig(BufferedBlock):
         Groups at work at once, their inputs side by side in each beat; more than 1 needs ``pe`` =
         neurons.
     style
-        Where the weights are: ``logic`` (LUTs), ``block`` (block RAM), of TERNARY weights
-        ``packed`` (block RAM, five in eight bits) or, where two to four words are enough,
-        ``phases`` (in the LUTs of the products).
+        Where the weights are: ``logic`` (LUTs), ``block`` (block RAM), ``parity`` (block RAM of a 7
+        series chip, words in its parity bits too), of TERNARY weights ``packed`` (block RAM, five
+        in eight bits) or, where two to four words are enough, ``phases`` (in the LUTs of the
+        products).
     multiplier
         What makes the products: ``lut`` or ``dsp`` (slices).
     dsp_lanes
@@ -153,8 +154,8 @@ class NeuronLayerConfig(BufferedBlock):
         if self.group_parallel > 1 and self.pe != neurons:
             raise ValueError(f"group_parallel ({self.group_parallel}) above 1 needs all neurons of "
                              f"a group at once: pe = {neurons}, not {self.pe}")
-        if self.style not in ("logic", "block", "packed", "phases"):
-            raise ValueError(f"style must be 'logic', 'block', 'packed' or 'phases', not "
+        if self.style not in ("logic", "block", "packed", "parity", "phases"):
+            raise ValueError(f"style must be 'logic', 'block', 'packed', 'parity' or 'phases', not "
                              f"{self.style!r}")
         if self.style == "phases" and not 1 < self.depth <= MOST_PHASES:
             raise ValueError(f"style 'phases' is for 2 to {MOST_PHASES} words of weights, not "
@@ -164,6 +165,9 @@ class NeuronLayerConfig(BufferedBlock):
         if self.style == "packed" and self.weight_type != TERNARY:
             raise ValueError(f"style 'packed' is for TERNARY weights, not "
                              f"{self.weight_type.name}; choose 'block'")
+        if self.style == "parity" and self.memory.parity is None:
+            raise ValueError(f"style 'parity' is for words of weights that reach parity bits, not "
+                             f"{self.depth} of {self.memory.width} bits; choose 'block'")
         if self.multiplier not in ("lut", "dsp"):
             raise ValueError(f"multiplier must be 'lut' or 'dsp', not {self.multiplier!r}")
         if self.multiplier == "dsp" and self.slices is None:
@@ -419,7 +423,7 @@ class NeuronLayerConfig(BufferedBlock):
     def estimate(self, family):
         outputs = self.group_parallel * self.pe
         acc = self._sum_type.width
-        parts = products_resources(self.products) + self.memory.estimate()
+        parts = products_resources(self.products) + self.memory.estimate(family)
         if self.carrying:
             ram = ram_luts(outputs * acc, self.hold)
             parts += Resources(lut=ram, lutram=ram, ff=outputs * acc)

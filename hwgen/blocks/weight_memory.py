@@ -14,6 +14,7 @@ from ..arith.trits import FIVE_BITS, pack_trits, packed_width, unpacker
 from ..resources import Resources
 from ..types import TERNARY, NumType
 from .counters import counter, turn_codes
+from .parity_memory import ParityMemory, ParityPlan, plan_parity
 from .primitives import Rom, delay, delay_resources, rom_bram36, rom_luts, rom_tiling, row_luts
 
 __all__ = ["WeightMemory"]
@@ -35,8 +36,9 @@ class WeightMemory:
     rounds, steps, hold
         Values that the counters take.
     style
-        ``logic``, ``block``, ``packed`` (block RAM, five ternary weights in eight bits) or
-        ``phases``: no memory, just the address, for products that hold the weights themselves.
+        ``logic``, ``block``, ``packed`` (block RAM, five ternary weights in eight bits),
+        ``parity`` (block RAM, words in its parity bits too) or ``phases``: no memory, just the
+        address, for products that hold the weights themselves.
     lags
         Clocks by which the weights of each lane come after the first; lanes are the innermost of a
         word's weights.
@@ -69,6 +71,8 @@ class WeightMemory:
         counts = [count for count in (self.rounds, self.steps, self.hold) if count > 1]
         if self.style == "phases":  # their plan is in order
             return counts == [self.hold]
+        if self.style == "parity":  # it steps through addresses of its own
+            return False
         joint = self._joint_depth
         if self.style == "logic":
             return rom_luts(joint) <= rom_luts(self.words)
@@ -85,10 +89,17 @@ class WeightMemory:
         return self._joint_depth if self.joint else self.words
 
     @property
+    def parity(self) -> ParityPlan | None:
+        """How block RAMs hold words in parity bits too; None if they hold none there."""
+        return plan_parity(self.width, self.words)
+
+    @property
     def latency(self) -> int:
         """Clocks of the memory, and of what unpacks its words."""
         if self.style == "phases":
             return 0
+        if self.style == "parity" and self.parity:
+            return self.parity.latency
         if self.style == "packed":
             return Rom.latency_of("block", self.width, self.depth) + 1
         return Rom.latency_of(self.style, self.width, self.depth)
@@ -113,17 +124,26 @@ class WeightMemory:
         return joint
 
     def rom(self) -> Rom:
-        """The memory itself, of all weights."""
+        """The memory itself, of all weights and other styles than ``parity``."""
         codes = self.placed_codes()
         if self.style == "packed":
             return Rom(pack_trits(TERNARY.decode(codes)), FIVE_BITS, "block", "weights", self.width)
         return Rom(codes, self.weight_type.width, self.style, "weights")
 
+    def bits(self) -> np.ndarray:
+        """(words, bits of a word) of 0 and 1."""
+        bits = self.codes()[:, :, None] >> np.arange(self.weight_type.width) & 1
+        return bits.astype(np.uint8).reshape(self.words, -1)
+
     def create(self) -> "WeightReader":
         return WeightReader(self)
 
-    def estimate(self) -> Resources:
+    def estimate(self, family: str = "xc7") -> Resources:
         """What memory, unpacker and, if it is not made of the others, address take."""
+        a_lane = self.weights // len(self.lags) * self.weight_type.width
+        late = sum((delay_resources(a_lane, lag) for lag in self.lags), Resources())
+        if self.style == "parity" and self.parity:
+            return self.parity.estimate(family) + late
         bits = 0 if self.joint else (self.words - 1).bit_length()
         used = Resources(lut=1.3 * bits, ff=bits)
         if self.words == 1 or self.style == "phases":
@@ -131,8 +151,7 @@ class WeightMemory:
         if self._late_addresses:
             used += Resources(ff=max(self.lags) * (self.depth - 1).bit_length())
         else:
-            a_lane = self.weights // len(self.lags) * self.weight_type.width
-            used += sum((delay_resources(a_lane, lag) for lag in self.lags), Resources())
+            used += late
         if self.style == "logic":
             # Of few words, many bits are equal: they are there once.
             unlike = min(self.width, 1 << self.words)
@@ -156,7 +175,7 @@ class WeightReader(wiring.Component):
     en : In(1)
         The counters move on.
     address : Out
-        Place of the word.
+        Place of the word; the style ``parity`` has none.
     word : Out
         The word of the counters as they were ``latency`` clocks ago, and ``lags`` of each lane,
         weight by weight; empty with the style ``phases``.
@@ -173,6 +192,11 @@ class WeightReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.config
+        if cfg.style == "parity" and cfg.parity:
+            m.submodules.rom = words = ParityMemory(cfg.parity, cfg.bits, "weights")
+            m.d.comb += words.en.eq(self.en)
+            self._lag(m, words.data)
+            return m
         address: Value = Cat(self.turn, self.step, self.around) if cfg.joint else \
             counter(m, cfg.words, self.en, "place")[0]
         m.d.comb += self.address.eq(address)
@@ -186,10 +210,7 @@ class WeightReader(wiring.Component):
                 m.submodules.unpacker = unpacked = Compressor(unpacker(cfg.weights), rom.width, 0)
                 m.d.comb += unpacked.shared.eq(rom.data)
                 word = unpacked.o
-            for lag, places in self._by_lag().items():
-                lag *= cfg.words > 1  # else it is always the same
-                m.d.comb += Cat(self._weight(self.word, n) for n in places).eq(
-                    delay(m, Cat(self._weight(word, n) for n in places), lag, f"word_{lag}"))
+            self._lag(m, word)
             return m
         codes = cfg.placed_codes()
         address, late = self.address, 0
@@ -201,6 +222,13 @@ class WeightReader(wiring.Component):
             m.d.comb += [rom.addr.eq(address),
                          Cat(self._weight(self.word, n) for n in places).eq(rom.data)]
         return m
+
+    def _lag(self, m, word: Value) -> None:
+        """Give the weights of a word, each as late as it should be."""
+        for lag, places in self._by_lag().items():
+            lag *= self.config.words > 1  # else it is always the same
+            m.d.comb += Cat(self._weight(self.word, n) for n in places).eq(
+                delay(m, Cat(self._weight(word, n) for n in places), lag, f"word_{lag}"))
 
     def _weight(self, word: Value, n: int) -> Value:
         return word.word_select(n, self.config.weight_type.width)

@@ -163,7 +163,8 @@ def test_a_frame_takes_neurons_over_pe_clocks_per_input_beat():
     ({"group_parallel": 3}, r"^group_parallel \(3\) must divide the number of groups \(2\)$"),
     ({"group_parallel": 2}, (r"^group_parallel \(2\) above 1 needs all neurons of a group at once: "
                              r"pe = 4, not 2$")),
-    ({"style": "lutram"}, "^style must be 'logic', 'block', 'packed' or 'phases', not 'lutram'$"),
+    ({"style": "lutram"}, ("^style must be 'logic', 'block', 'packed', 'parity' or 'phases', not "
+                           "'lutram'$")),
     ({"fifo_depth": 1}, r"^fifo_depth \(1\) must be at least 2$"),
 ])
 def test_what_can_not_be_built_is_refused(change, text):
@@ -318,6 +319,22 @@ def test_only_ternary_weights_are_packed():
     with pytest.raises(ValueError, match=r"^style 'packed' is for TERNARY weights, not INT4; "
                                          r"choose 'block'$"):
         make_layer(make_conv(int_type(4)), uint_type(2), style="packed")
+
+
+# Words in parity bits.
+
+def test_words_in_parity_bits_take_less_memory():
+    conv = make_conv(int_type(4), inputs=96, neurons=96)
+    block, parity = (make_layer(conv, uint_type(2), 1, 1, style=style).estimate("xc7")
+                     for style in ("block", "parity"))
+    assert (block.bram36, parity.bram36) == (1.5, 1)
+    assert parity.lut < block.lut + 10
+
+
+def test_only_words_that_reach_parity_bits_have_that_style():
+    with pytest.raises(ValueError, match=r"^style 'parity' is for words of weights that reach "
+                                         r"parity bits, not 24 of 4 bits; choose 'block'$"):
+        make_layer(make_conv(int_type(4)), uint_type(2), 1, 1, style="parity")
 
 
 # Weights that take turns in the LUTs.
