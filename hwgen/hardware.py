@@ -35,8 +35,8 @@ class HwNode:
         Where each input stream comes from.
     layer
         Layer of the model that it serves.
-    tensor
-        Tensor of the integer graph that its output carries, if it is one.
+    tensors
+        Tensors of the integer graph that its outputs carry, where they are such.
     credit
         Node whose outgoing beats give a :class:`~hwgen.blocks.gate.GateConfig` its places back.
     """
@@ -45,7 +45,7 @@ class HwNode:
     block: Block
     sources: tuple[Source, ...]
     layer: str
-    tensor: str | None = None
+    tensors: tuple[str, ...] = ()
     credit: str | None = None
 
 
@@ -68,7 +68,8 @@ class HwGraph:
 
     def stream(self, source: Source) -> TensorStream:
         """Type of the stream that leaves ``source``."""
-        return self.input if source.node == INPUT else self.node(source.node).block.output
+        return self.input if source.node == INPUT \
+            else self.node(source.node).block.output_of(source.port)
 
     def with_nodes(self, nodes: Iterable[HwNode], **changes) -> "HwGraph":
         return replace(self, nodes=tuple(nodes), **changes)
@@ -93,7 +94,7 @@ class HwGraph:
                                      f"it takes {kind}")
                 used.add(source)
             for port in range(getattr(node.block, "outputs", 1)):
-                streams[Source(node.name, port)] = node.block.output
+                streams[Source(node.name, port)] = node.block.output_of(port)
         if streams.keys() - used != {self.output}:
             raise ValueError(f"streams without a reader: {streams.keys() - used}")
 

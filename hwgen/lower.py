@@ -1,8 +1,8 @@
 """Integer graph to layer plans, and plans with their chosen folding to the hardware graph."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from math import gcd
 
 import numpy as np
@@ -26,6 +26,7 @@ from .blocks.position_scale import PositionScaleConfig
 from .blocks.primitives import ROM
 from .blocks.reorder import ReorderConfig
 from .blocks.select import SelectConfig
+from .blocks.split import SplitConfig
 from .blocks.spread import SpreadConfig
 from .blocks.upsample import UpsampleConfig
 from .blocks.width_adapter import adapters_between
@@ -101,6 +102,9 @@ class Plan:
         Names and tensors that it reads.
     tensor, output
         Name and tensor that it makes.
+    parts
+        Names and tensors of the parts that its channels are handed on in; none where all readers
+        take all channels.
     """
 
     name: str
@@ -110,6 +114,7 @@ class Plan:
     accumulator: NumType
     tensor: str
     output: Tensor
+    parts: tuple[tuple[str, Tensor], ...] = ()
     _options: dict[str, tuple[Option, ...]] = field(default_factory=dict, repr=False)
 
     @property
@@ -123,8 +128,14 @@ class Plan:
                 Option(folding, blocks, _cycles([b for _, b in blocks]),
                        family_cost(sum((b.estimate(family) for _, b in blocks),
                                        Resources()), family))
-                for folding, blocks in _choices(self))
+                for folding, whole in _choices(self)
+                for blocks in [_with_split(self, whole)])
         return self._options[family]
+
+    def same_as(self, other: "Plan") -> bool:
+        """Whether both have the same options."""
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self)
+                   if f.name != "_options")
 
 
 def _cycles(blocks: list[Block]) -> int:
@@ -137,12 +148,14 @@ def _cycles(blocks: list[Block]) -> int:
     return cycles
 
 
-def plan_layers(graph: Graph) -> list[Plan]:
+def plan_layers(graph: Graph, known: Iterable[Plan] = ()) -> list[Plan]:
     """Group operations with the activations behind them, in topological order.
 
     Requires a folded graph (:data:`hwgen.passes.PIPELINE`). Reshape disappears: a stream's order
-    is that of the flat tensor.
+    is that of the flat tensor. So does Crop where several take a tensor's channels apart. Layers
+    that are among ``known`` are taken from there, with the options that they have listed.
     """
+    earlier = {plan.name: plan for plan in known}
     tensors = graph.tensors()
     flat: dict[str, str] = {}
     plans: list[Plan] = []
@@ -164,9 +177,14 @@ def plan_layers(graph: Graph) -> list[Plan]:
                 done.add(last.name)
         if not isinstance(node.op, BUILT) and not alone:
             raise ModelError(f"{node.name}: {type(node.op).__name__} has no hardware block")
-        plans.append(Plan(node.name, None if alone else node.op, tuple(chain),
-                          tuple((_root(flat, i), tensors[i]) for i in node.inputs),
-                          node.output.dtype, last.name, last.output))
+        parts = _parts(graph, last)
+        done.update(part.name for part in parts)
+        plan = Plan(node.name, None if alone else node.op, tuple(chain),
+                    tuple((_root(flat, i), tensors[i]) for i in node.inputs),
+                    node.output.dtype, last.name, last.output,
+                    tuple((part.name, part.output) for part in parts))
+        same = earlier.get(plan.name)
+        plans.append(same if same is not None and same.same_as(plan) else plan)
     if not plans:
         raise ModelError(f"{graph.output}: the network has no layer that computes anything")
     return plans
@@ -181,6 +199,39 @@ def _root(flat: dict[str, str], name: str) -> str:
 def _only_user(graph: Graph, node: Node) -> Node | None:
     users = graph.users(node.name)
     return users[0] if len(users) == 1 and node.name != graph.output else None
+
+
+def _parts(graph: Graph, node: Node) -> list[Node]:
+    """The Crops that take all channels of a node's tensor apart, in their order; none if they
+    don't, or something else reads it too."""
+    users, starts = graph.users(node.name), []
+    for user in users:
+        if not isinstance(user.op, Crop) or user.output.shape[:2] != node.output.shape[:2]:
+            return []
+        starts.append(user.op.channels)
+    ends = [0, *(end for _, end in sorted(starts))]
+    if node.name == graph.output or len(users) < 2 \
+            or sorted(starts) != list(zip(ends, ends[1:])) or ends[-1] != node.output.shape[2]:
+        return []
+    return [user for _, user in sorted(zip(starts, users), key=lambda pair: pair[0])]
+
+
+def _with_split(plan: Plan, blocks: tuple[tuple[str, Block], ...]
+                ) -> tuple[tuple[str, Block], ...]:
+    """Blocks of a layer, and behind them what hands its parts on."""
+    if not plan.parts:
+        return blocks
+    stream, parts = blocks[-1][1].output, tuple(tensor.shape[2] for _, tensor in plan.parts)
+    step = gcd(*parts)
+    found: list[tuple[str, Block]] = []
+    if step % stream.lanes and stream.beats_per_pixel > 1:
+        # As few lanes as don't slow the layer.
+        cycles = _cycles([block for _, block in blocks])
+        wanted = next((kind for kind in map(stream.with_lanes, divisors(step))
+                       if kind.beats <= cycles), stream.with_lanes(stream.channels))
+        found = [("split_lanes", adapter) for adapter in adapters_between(stream, wanted)]
+        stream = wanted
+    return *blocks, *found, ("split", SplitConfig(stream, parts))
 
 
 def _choices(plan: Plan) -> Iterator[Candidate]:
@@ -312,12 +363,16 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
                 source = Source(nodes[-1].name)
             sources.append(source)
         for suffix_, block in option.blocks:
-            own = suffix_ == option.blocks[-1][0]
+            own = not suffix_
             name = block_names[plan.name] if own else unique_name(f"{plan.name}_{suffix_}", taken)
-            nodes.append(HwNode(name, block, tuple(sources), plan.name,
-                                plan.tensor if own else None))
-            sources = [Source(name)]
-        publish(plan.tensor, sources[0], option.output, plan.name)
+            # A tensor that is only there to be taken apart is none of the model's.
+            carried = tuple(part for part, _ in plan.parts) if isinstance(block, SplitConfig) \
+                else (plan.tensor,) if own and not plan.parts else ()
+            nodes.append(HwNode(name, block, tuple(sources), plan.name, carried))
+            sources = [Source(name, port) for port in range(getattr(block, "outputs", 1))]
+        last = option.blocks[-1][1]
+        for port, part in enumerate([part for part, _ in plan.parts] or [plan.tensor]):
+            publish(part, sources[port], last.output_of(port), plan.name)
     hardware = HwGraph(graph.name, stream, graph.input, tuple(_with_gates(nodes, taken)),
                        available[_output_root(graph)].pop(0), graph.output)
     hardware.check()

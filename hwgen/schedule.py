@@ -17,7 +17,6 @@ import numpy as np
 from .blocks.block import Block, BufferedBlock
 from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.fifo import FifoConfig
-from .blocks.fork import ForkConfig
 from .blocks.gate import GateConfig
 from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.primitives import StreamFifo, memory_style, ram_bram36
@@ -163,11 +162,11 @@ class _Run:
             self.peaks[node.name] = times.peak
             late = 0 if _ends_open(node, rigid, gates) or _has_fifo(node.block) else fifo_latency
             for port in range(getattr(node.block, "outputs", 1)):
+                reserved, offered = times.of_output(port)
                 # A beat has its place from the gate on.
                 self.reserved[Source(node.name, port)] = self.reserved[node.sources[0]] \
-                    if node.name in gates and not isinstance(node.block, GateConfig) \
-                    else times.reserved
-                self.offered[Source(node.name, port)] = times.offered + late
+                    if node.name in gates and not isinstance(node.block, GateConfig) else reserved
+                self.offered[Source(node.name, port)] = offered + late
         out = self.offered[hardware.output]
         self.taken[hardware.output] = out
         per_frame = len(out) // frames
@@ -291,7 +290,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
                              sources=tuple(moved.get(s, s) for s in node.sources)))
         if _ends_open(node, rigid, gates) or _has_fifo(block):
             continue
-        outputs = block.outputs if isinstance(block, ForkConfig) else 1
+        outputs = getattr(block, "outputs", 1)
         for port in range(outputs):
             source = Source(node.name, port)
             insert_fifo(source, f"{node.name}_fifo{port if outputs > 1 else ''}", node.layer)

@@ -78,7 +78,8 @@ class HwTop(wiring.Component):
         for node in hardware.nodes:
             ports = output_ports(node)
             for n in range(len(ports)):
-                add_stream(Source(node.name, n), node.block.output.data_width, len(ports))
+                add_stream(Source(node.name, n), node.block.output_of(n).data_width,
+                           len(ports))
         for node in hardware.nodes:
             if isinstance(platform, Export):
                 m.submodules[node.name] = self._instance(node, wires)

@@ -71,9 +71,7 @@ def trace_block(config, *tensors, p_valid=1.0, p_ready=1.0, seed=0, max_clocks=2
                 ctx.set(port.valid, 0)
         return source
 
-    out = config.output
-
-    def make_sink(name, trace):
+    def make_sink(name, out, trace):
         port, choices = getattr(dut, name), turns(p_ready)
 
         async def sink(ctx):
@@ -104,8 +102,8 @@ def trace_block(config, *tensors, p_valid=1.0, p_ready=1.0, seed=0, max_clocks=2
     sim.add_clock(1e-6)
     for (name, trace), kind in zip(sources.items(), config.inputs):
         sim.add_testbench(make_source(name, kind, trace), background=True)
-    for name, trace in sinks.items():
-        sim.add_testbench(make_sink(name, trace))
+    for n, (name, trace) in enumerate(sinks.items()):
+        sim.add_testbench(make_sink(name, config.output_of(n), trace))
     sim.run()
     assert p_ready == 1.0 or all(trace.stalls for trace in sinks.values()), \
         "an output was never stalled"
@@ -146,7 +144,8 @@ def check_schedule(config, sources, sinks):
     for n, (trace, taken) in enumerate(zip(sources, schedule.taken)):
         np.testing.assert_array_equal(trace.passed, taken, err_msg=f"input {n}")
     for n, trace in enumerate(sinks):
-        np.testing.assert_array_equal(trace.passed, schedule.offered, err_msg=f"output {n}")
+        np.testing.assert_array_equal(trace.passed, schedule.of_output(n)[1],
+                                      err_msg=f"output {n}")
     assert (schedule.reserved <= schedule.offered).all()
 
 
@@ -162,14 +161,16 @@ def check_block(config, frames=3, seed=0, stalls=((1.0, 1.0), (0.5, 0.5)), tenso
     expected = config.compute(*tensors)
     for p_valid, p_ready in stalls:
         sources, sinks = trace_block(config, *tensors, p_valid=p_valid, p_ready=p_ready, seed=seed)
-        for trace in sinks:
-            np.testing.assert_array_equal(config.output.unpack(trace.words), expected)
+        for n, trace in enumerate(sinks):
+            np.testing.assert_array_equal(config.output_of(n).unpack(trace.words),
+                                          expected[n] if isinstance(expected, tuple) else expected)
         if predict and p_ready == 1.0:
             if p_valid == 1.0:
                 # Sources always have the next beat: it is there before the block can take it.
                 for trace in sources:
                     trace.arrived = [0] * len(trace.words)
-                ended = sinks[0].passed[config.output.beats - 1::config.output.beats]
+                beats = config.output_of(0).beats
+                ended = sinks[0].passed[beats - 1::beats]
                 if len(ended) > 1:
                     assert ended[-1] - ended[-2] == config.cycles
             check_schedule(config, sources, sinks)

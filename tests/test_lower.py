@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hwgen.blocks.fork import ForkConfig
+from hwgen.blocks.split import SplitConfig
 from hwgen.blocks.width_adapter import WidthAdapterConfig
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
@@ -11,7 +12,19 @@ from hwgen.conv_choices import between_divisors, divisors
 from hwgen.errors import ModelError
 from hwgen.families import family_cost
 from hwgen.lower import build_hardware, plan_layers, unique_name
-from hwgen.ops import Add, ArgMax, Bias, Clip, Concat, Conv, MaxPool, Requantize, Reshape, SumPool
+from hwgen.ops import (
+    Add,
+    ArgMax,
+    Bias,
+    Clip,
+    Concat,
+    Conv,
+    Crop,
+    MaxPool,
+    Requantize,
+    Reshape,
+    SumPool,
+)
 from hwgen.real_ops import Affine
 from hwgen.resources import Resources
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
@@ -311,7 +324,8 @@ def test_layers_named_like_blocks_of_other_layers():
 def test_every_tensor_of_a_layer_s_end_is_named():
     graph = (GraphBuilder((4, 4, 2), uint_type(2)).add("a", conv((3, 3), 2, 2))
              .add("b", requantize()).add("c", MaxPool((2, 2), (1, 1))).build())
-    assert {n.name: n.tensor for n in build(graph).nodes if n.tensor} == {"a": "b", "c": "c"}
+    assert {n.name: n.tensors for n in build(graph).nodes if n.tensors} == {"a": ("b",),
+                                                                          "c": ("c",)}
 
 
 def test_estimates_grow_for_families_with_smaller_luts():
@@ -319,3 +333,60 @@ def test_estimates_grow_for_families_with_smaller_luts():
     assert family_cost(cost, "xc7") == cost
     assert family_cost(cost, "ecp5") == Resources(lut=250, lutram=10, ff=18, bram36=1, dsp=2)
     assert family_cost(cost, "ice40") == Resources(lut=480, lutram=0, ff=23, bram36=1, dsp=2)
+
+
+# Tensors that are taken apart.
+
+def taken_apart(parts, outputs=None, **given):
+    """A convolution whose channels go to as many readers."""
+    outputs = outputs or sum(parts)
+    builder = GraphBuilder((4, 4, 2), uint_type(2)).add("a", conv((1, 1), 2, outputs, **given)) \
+        .add("act", requantize())
+    begin = 0
+    for n, count in enumerate(parts):
+        builder.add(f"part{n}", Crop((0, 4), (0, 4), (begin, begin + count)), "act")
+        builder.add(f"b{n}", conv((1, 1), count, 1, seed=n)).add(f"b{n}_act", requantize())
+        begin += count
+    return builder.add("out", Concat(), *(f"b{n}_act" for n in range(len(parts)))).build()
+
+
+def test_crops_of_all_channels_are_parts_of_the_layer_before_them():
+    graph = taken_apart((4, 2, 2))
+    assert [(p.name, [part for part, _ in p.parts]) for p in plan_layers(graph)] == [
+        ("a", ["part0", "part1", "part2"]), ("b0", []), ("b1", []), ("b2", []), ("out", [])]
+    hardware = build(graph)
+    split, = (n for n in hardware.nodes if isinstance(n.block, SplitConfig))
+    assert (split.name, split.tensors) == ("a_split", ("part0", "part1", "part2"))
+    assert [hardware.node(f"b{n}").sources[0].port for n in range(3)] == [0, 1, 2]
+    assert not any(isinstance(n.block, ForkConfig) for n in hardware.nodes)
+
+
+def test_crops_of_some_channels_stay_layers():
+    graph = taken_apart((4, 2), outputs=8)
+    assert [p.name for p in plan_layers(graph)] == ["a", "part0", "b0", "part1", "b1", "out"]
+
+
+@pytest.mark.parametrize("parts, pe, lanes", [
+    ((4, 2, 2), 2, 2),
+    ((4, 2, 2), 4, 2),  # as wide as they can be without crossing a part's end
+    ((4, 2, 2), 8, 8),  # whole pixels
+    ((32, 8, 8), 3, 2),
+    ((3, 3), 2, 1)])
+def test_lanes_in_front_of_a_split_do_not_cross_a_part_s_end(parts, pe, lanes):
+    hardware = build(taken_apart(parts), a={"pe": pe, "simd": 1, "weights": "logic"})
+    split, = (n.block for n in hardware.nodes if isinstance(n.block, SplitConfig))
+    assert split.input.lanes == lanes
+
+
+def test_lanes_in_front_of_a_split_do_not_slow_the_layer():
+    for option in plan_layers(taken_apart((32, 8, 8)))[0].options("xc7"):
+        layer = max(block.cycles for name, block in option.blocks if not name.startswith("split"))
+        assert option.cycles == layer
+
+
+def test_layers_that_are_known_keep_their_options():
+    graph = taken_apart((4, 2, 2))
+    plans = plan_layers(graph)
+    assert all(a is b for a, b in zip(plan_layers(graph, plans), plans))
+    other = taken_apart((4, 4))
+    assert not any(a is b for a, b in zip(plan_layers(other, plans), plans))

@@ -27,12 +27,21 @@ class Schedule:
         The clock from which that FIFO could hand each beat on.
     peak
         Most rows the block's own input memory held at once; 0 if it has none to size.
+    leaves
+        For each output, which of these beats leave by it; empty where all leave by every output.
     """
 
     taken: tuple[np.ndarray, ...]
     reserved: np.ndarray
     offered: np.ndarray
     peak: int = 0
+    leaves: tuple[np.ndarray, ...] = ()
+
+    def of_output(self, port: int) -> tuple[np.ndarray, np.ndarray]:
+        """``reserved`` and ``offered`` of the beats of an output."""
+        if not self.leaves:
+            return self.reserved, self.offered
+        return self.reserved[self.leaves[port]], self.offered[self.leaves[port]]
 
 
 def as_soon_as_possible(ready: np.ndarray, interval: int = 1, start: float = -inf) -> np.ndarray:
@@ -62,6 +71,10 @@ class Block:
     @property
     def output(self) -> TensorStream:
         raise NotImplementedError
+
+    def output_of(self, port: int) -> TensorStream:
+        """Stream of an output, where there are several."""
+        return self.output
 
     @property
     def latency(self) -> int:
