@@ -24,19 +24,21 @@ from .folding import (
     fitting,
     fold_from_file,
     least_interval,
+    named_layers,
+    share_of,
     shortfall,
 )
 from .graph import Graph
-from .hardware import HwGraph
+from .hardware import HwGraph, Source
 from .host import host_work
 from .lower import Plan, build_hardware, plan_layers
 from .model import Model
-from .passes import run_pipeline
+from .passes import run_pipeline, variants
 from .report import new_report, write_report
 from .resources import Resources
 from .schedule import Timing, size_buffers
 from .streams import TensorStream
-from .top import TOP
+from .top import TOP, wire_name
 from .verilog import write_verilog
 
 __all__ = ["DEFAULT_SHARE", "Built", "Target", "build", "plan_design", "write_build"]
@@ -86,7 +88,10 @@ class Built:
 
 
 def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> Built:
-    """Choose folding and FIFO depths for a folded graph.
+    """Choose folding and FIFO depths for a folded graph, and which of its variants to build.
+
+    The fastest design is taken, or with a rate given the smallest: that whose shares of the budget
+    have the least sum. A fold file names the layers of one variant.
 
     Raises
     ------
@@ -96,7 +101,32 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
         Nothing fits; names each resource that lacks and the layers that take most of it.
     """
     start = perf_counter()
-    plans = plan_layers(graph)
+    known: list[Plan] = []
+    candidates: list[tuple[Graph, list[Plan]]] = []
+    for variant in variants(graph):
+        plans = plan_layers(variant, known)
+        candidates.append((variant, plans))
+        known += plans
+    if target.fold is not None:
+        named = named_layers(target.fold)
+        candidates = [max(candidates, key=lambda c: len(named & {p.name for p in c[1]}))]
+    found: list[Built] = []
+    problems: list[HwgenError] = []
+    for variant, plans in candidates:
+        try:
+            found.append(_plan_variant(variant, plans, target))
+        except (BoardError, ModelError) as error:
+            problems.append(error)
+    if not found:
+        raise problems[0]
+    if on_step is not None:
+        on_step("folding and FIFO depths", perf_counter() - start)
+    return min(found, key=lambda b: (b.timing.interval if target.fps is None else 0,
+                                     share_of(b.estimate, target.budget)))
+
+
+def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
+    """A design of one variant; errors as of :func:`plan_design`."""
     family, budget = target.board.family, target.budget
     where = f"{graph.name}: does not fit {target.board.name}"
 
@@ -142,8 +172,6 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
     problems = shortfall(built.parts, budget, where)
     if problems:
         raise BoardError(*problems)
-    if on_step is not None:
-        on_step("folding and FIFO depths", perf_counter() - start)
     return built
 
 
@@ -188,10 +216,10 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
         clock_mhz=target.clock_mhz, top=TOP, sources=tuple(sources), memories=tuple(memories),
         input=StreamPort(graph.input, hardware.input),
         output=StreamPort(graph.output, TensorStream(out.dtype, shape, out.lanes)),
-        taps=tuple(Tap(n.layer, n.tensor, n.name,
-                       TensorStream(n.block.output.dtype, graph.tensor(n.tensor).shape,
-                                    n.block.output.lanes))
-                   for n in hardware.nodes if n.tensor is not None),
+        taps=tuple(Tap(n.layer, tensor, wire_name(Source(n.name, port), len(n.tensors)),
+                       TensorStream(stream.dtype, graph.tensor(tensor).shape, stream.lanes))
+                   for n in hardware.nodes for port, tensor in enumerate(n.tensors)
+                   for stream in [n.block.output_of(port)]),
         blocks=tuple(BlockInfo(n.name, n.name, type(n.block).__name__.removesuffix("Config"),
                                n.layer, n.block.cycles,
                                family_cost(n.block.estimate(family), family))

@@ -16,7 +16,7 @@ from .ops import Conv
 from .resources import Resources
 
 __all__ = ["Choice", "choose_for_interval", "fastest_within", "fitting", "fold_from_file",
-           "least_interval", "shortfall"]
+           "least_interval", "named_layers", "share_of", "shortfall"]
 
 ROUNDS = 8
 """Most times that what goes between the layers is set aside anew."""
@@ -105,7 +105,7 @@ def _smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources,
     """
     if not all(allowed):
         return None
-    limits = np.maximum(astuple(budget), 1e-3)
+    limits = _limits(budget)
     shares = np.array([astuple(o.cost) for options in allowed for o in options]) / limits
     price = shares.sum(axis=1)
     if interval:
@@ -148,6 +148,15 @@ def _smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources,
     starts = np.cumsum([0, *counts])
     return Choice({plan.name: options[int(np.argmax(taken[start:start + len(options)]))]
                    for plan, options, start in zip(plans, allowed, starts)})
+
+
+def _limits(budget: Resources) -> np.ndarray:
+    return np.maximum(astuple(budget), 1e-3)
+
+
+def share_of(used: Resources, budget: Resources) -> float:
+    """Size of a design: the sum of the shares of all resources in the budget."""
+    return float((np.array(astuple(used)) / _limits(budget)).sum())
 
 
 def fitting(choose: Callable[[Resources], Choice | None], budget: Resources,
@@ -227,15 +236,7 @@ def fold_from_file(plans: list[Plan], path: Path, family: str) -> Choice:
 
     Fields that are left out are free: the smallest matching design is taken.
     """
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise ModelError(f"{path}: can't be read: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
-    layers = data.get("layers") if isinstance(data, dict) else None
-    if not isinstance(layers, dict) or not all(isinstance(v, dict) for v in layers.values()):
-        raise ModelError(f'{path}: must be {{"layers": {{"NAME": {{"pe": 1, "simd": 1}}}}}}')
+    layers = _read(path)
     names = [p.name for p in plans]
     problems = [f"{path}: {name}: no such layer" + _did_you_mean(name, names)
                 for name in layers if name not in names]
@@ -253,6 +254,25 @@ def fold_from_file(plans: list[Plan], path: Path, family: str) -> Choice:
     if problems:
         raise ModelError(*problems)
     return Choice(options)
+
+
+def named_layers(path: Path) -> set[str]:
+    """Layers that a fold file names."""
+    return set(_read(path))
+
+
+def _read(path: Path) -> dict[str, Folding]:
+    """Layers of a fold file, with what it says of them."""
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
+    layers = data.get("layers") if isinstance(data, dict) else None
+    if not isinstance(layers, dict) or not all(isinstance(v, dict) for v in layers.values()):
+        raise ModelError(f'{path}: must be {{"layers": {{"NAME": {{"pe": 1, "simd": 1}}}}}}')
+    return layers
 
 
 def _no_match(plan: Plan, wanted: Folding, family: str) -> str:

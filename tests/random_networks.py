@@ -18,7 +18,7 @@ from hwgen.hardware import HwGraph
 from hwgen.lower import Option, Plan, build_hardware, plan_layers
 from hwgen.model import Model
 from hwgen.ops import ROUNDINGS
-from hwgen.passes import run_pipeline
+from hwgen.passes import run_pipeline, variants
 from hwgen.schedule import Timing, size_buffers
 from hwgen.types import NumType, parse_type
 
@@ -53,7 +53,7 @@ def random_design(seed: int) -> Design:
     memories.
     """
     rng = np.random.default_rng(seed)
-    graph = run_pipeline(_Writer(rng).write(f"random{seed}").to_graph())
+    graph = variants(run_pipeline(_Writer(rng).write(f"random{seed}").to_graph()))[-1]
     return random_folding(graph, rng, exact_depths=not seed % 2)
 
 

@@ -9,6 +9,7 @@ from .absorb_selects import absorb_selects
 from .fold_activations import fold_activations
 from .infer_types import infer_types
 from .merge_bias import merge_bias
+from .merge_convolutions import merge_convolutions
 from .merge_multipliers import merge_multipliers
 from .quantize_early import quantize_early
 from .rewrite import needed
@@ -17,8 +18,8 @@ from .simplify import simplify
 from .verify import verify
 
 __all__ = ["PIPELINE", "absorb_selects", "fold_activations", "infer_types", "merge_bias",
-           "merge_multipliers", "quantize_early", "run_pipeline", "shrink_multipliers", "simplify",
-           "verify"]
+           "merge_convolutions", "merge_multipliers", "quantize_early", "run_pipeline",
+           "shrink_multipliers", "simplify", "variants", "verify"]
 
 PIPELINE = (
     infer_types,  # first: the ranges of the accumulators bound the levels found below
@@ -60,3 +61,13 @@ def run_pipeline(graph: Graph, on_pass: Callable[[str, Graph, float], None] | No
         if on_pass is not None:
             on_pass(function.__name__, graph, perf_counter() - start)
     return graph
+
+
+def variants(graph: Graph) -> tuple[Graph, ...]:
+    """A folded graph, and others of equal results but with other layers: which of them makes the
+    best design depends on the rate. Most networks have no others."""
+    merged = merge_convolutions(graph)
+    if merged is graph:
+        return graph,
+    verify(merged)
+    return graph, merged
