@@ -17,6 +17,7 @@ from .primitives import Rom, delay, delay_resources, rom_luts
 __all__ = ["ShiftActivation", "ShiftUnit", "signed_digits"]
 
 MOST_DIGITS = 3  # of a constant factor that shifted sums multiply with
+MOST_SHIFTS = 4  # of unlike channels, of which a table chooses one
 
 
 SHARES = (0, 0.05, 0.35, 0.45, 0.55, 0.65, 0.75, 0.8, 0.85)
@@ -108,11 +109,23 @@ class ShiftActivation(Activation):
         """Whether shifted sums make the product, without a DSP slice."""
         return self.multiplies and 0 < len(self.digits) <= MOST_DIGITS
 
+    @cached_property
+    def shifts(self) -> list[int]:
+        """Exponents of the factors, ascending, where all are among a few powers of two that a
+        table chooses from; else none."""
+        factors = np.unique(self.multiplier).tolist()
+        if not 1 < len(factors) <= MOST_SHIFTS or factors[0] <= 0 \
+                or any(factor & (factor - 1) for factor in factors):
+            return []
+        return [factor.bit_length() - 1 for factor in factors]
+
     @property
     def product_clocks(self) -> int:
         """Clocks from x to the product."""
         if not self.multiplies:
             return int(len(self.offset) > 1 and self.groups > 1)  # a table of offsets takes one
+        if self.shifts:
+            return 1
         if self.by_adders:
             return max(1, (len(self.digits) - 1).bit_length())
         return 3 + (self.dsp_slices > 1)  # operands, product, output; partial products are added
@@ -120,7 +133,7 @@ class ShiftActivation(Activation):
     @property
     def dsp_slices(self) -> int:
         """DSP slices of a lane: 25 x 18 bits, signed, the wider operand at the wider port."""
-        if not self.multiplies or self.by_adders:
+        if not self.multiplies or self.by_adders or self.shifts:
             return 0
         x = self.in_type.width + (not self.in_type.signed)
         narrow, wide = sorted((_signed_type(self.multiplier).width, max(x, 2)))
@@ -197,10 +210,14 @@ class ShiftActivation(Activation):
         bits = self.in_type.width + varies * (self.groups - 1).bit_length()
         lut *= SHARES[min(bits, len(SHARES) - 1)]
         used = Resources(lut=lut, ff=sums * width + self.out_type.width, dsp=self.dsp_slices)
+        if self.shifts:
+            used += Resources(lut=self.out_type.width / 2 * (len(self.shifts) - 1) * varies,
+                              ff=self.in_type.width)
         if self.groups > 1:
             tables = (_signed_type(self.multiplier).width * (self.dsp_slices > 0 and
                                                              len(self.multiplier) > 1)
                       + _signed_type(self.offset).width * (len(self.offset) > 1))
+            tables += (len(self.shifts) - 1).bit_length() if self.shifts else 0
             used += Resources(lut=tables * rom_luts(self.groups), ff=tables)
             used += delay_resources((self.groups - 1).bit_length(), max(0, self.product_clocks - 1))
         return sum([used] * self.lanes, Resources())
@@ -214,8 +231,8 @@ class ShiftUnit(ActivationUnit):
     """``clip(zero_point + round(x * multiplier / 2**shift))``; also Clip, which shifts by 0.
 
     Latency: 1 clock for the clip, 1 for zero point and rounding where there is one to add, 1 more
-    where TensorFlow Lite rounds twice, and for a factor: none for a power of two, 1 or 2 for
-    shifted sums, 3 for one DSP slice, 4 for several.
+    where TensorFlow Lite rounds twice, and for a factor: none for a power of two, 1 for one of
+    a few, 1 or 2 for shifted sums, 3 for one DSP slice, 4 for several.
     """
 
     config: ShiftActivation
@@ -256,6 +273,8 @@ class ShiftUnit(ActivationUnit):
             return delay(m, x << exponent if exponent else x, cfg.product_clocks, f"x_{n}")
         if cfg.by_adders:
             return self._shifted_sum(m, x, n)
+        if cfg.shifts:
+            return self._shifted(m, x, n)
         factors = np.broadcast_to(cfg.multiplier, cfg.channels)[n::cfg.lanes]
         kind = _signed_type(factors)
         if (factors == factors[0]).all():
@@ -271,6 +290,25 @@ class ShiftUnit(ActivationUnit):
         product = Signal(signed(cfg.product.width), name=f"product_{n}", reset_less=True)
         m.d.sync += product.eq(held * factor)
         return delay(m, product, cfg.product_clocks - 2, f"product_{n}")
+
+    def _shifted(self, m, x: Value, n: int) -> Value:
+        """x shifted as its channel demands. The choice is part of the LUTs behind it."""
+        cfg = self.config
+        exponents = [int(factor).bit_length() - 1 for factor in
+                     np.broadcast_to(cfg.multiplier, cfg.channels)[n::cfg.lanes]]
+        distinct = sorted(set(exponents))
+        held = delay(m, x, 1, f"x_{n}")
+        if len(distinct) == 1:
+            return held << distinct[0]
+        bits = (len(distinct) - 1).bit_length()
+        chosen = Signal(bits, name=f"shift_{n}", reset_less=True)
+        m.d.sync += chosen.eq(constant_table(
+            m, f"shift_table_{n}", np.array([distinct.index(e) for e in exponents]),
+            self.group, bits, alone=False))
+        product = held << distinct[0]
+        for number, exponent in enumerate(distinct[1:], 1):
+            product = Mux(chosen == number, held << exponent, product)
+        return product
 
     def _offset(self, m, n: int) -> Value | int:
         """What lane ``n`` adds to its product, in the clock in which the product is there."""

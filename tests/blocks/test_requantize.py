@@ -106,6 +106,21 @@ def test_a_constant_factor_takes_wires_or_shifted_sums_or_dsp_slices(factor, dsp
     check_all_values(op, kind, out_type)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("rounding", ["floor", "half_up", "half_even"])
+@pytest.mark.parametrize("shifts, dsp", [([2, 1, 2, 2], 0), ([0, 1, 5, 3], 0), ([2, 1, 2, 1], 0)])
+def test_unlike_shifts_of_channels_take_no_dsp_slices(shifts, dsp, rounding, lanes):
+    op = Requantize([1], shifts, 1, rounding, uint_type(4), [0, 3, -2, 0])
+    assert activation_of(op, int_type(8), uint_type(4), 4, lanes).estimate().dsp == dsp
+    check_all_values(op, int_type(8), uint_type(4), 4, lanes)
+
+
+def test_more_than_a_few_shifts_take_dsp_slices():
+    op = Requantize([1], [0, 1, 2, 3, 4], 0, "floor", uint_type(4))
+    assert activation_of(op, int_type(8), uint_type(4), 5, 1).estimate().dsp == 1
+    check_all_values(op, int_type(8), uint_type(4), 5, 1)
+
+
 @pytest.mark.parametrize("kind", [BIPOLAR, TERNARY, uint_type(3)])
 def test_factors_per_channel_multiply_every_type(kind):
     op = Requantize([3, -16777213, 1, 0], [0], 0, "floor", int_type(30))
