@@ -13,7 +13,9 @@ from functools import cache
 import numpy as np
 from amaranth import Cat, Const, Mux, Signal, Value
 
+from ..arith.bit_heap import LUT_INPUTS
 from ..resources import Resources
+from .parts import constant_table
 
 __all__ = ["Orbit", "counter", "counter_ahead", "credit_resources", "credits", "following",
            "increment", "spans", "turn_codes", "turns", "turns_ahead"]
@@ -89,17 +91,35 @@ def spans(m, count: int, step: Value, name: str, ranges: Sequence[tuple[int, int
     place = _place(count, name)
     _, last, _ = _stepped(m, place, count, step)
     inside: list[Value] = []
+    # Of a short place they are tables, in whole LUTs.
+    tables: list[tuple[Signal, np.ndarray]] = []
     for n, (begin, end) in enumerate(ranges):
         if begin <= 0 and end >= count or end <= begin:
             inside.append(Const(end > begin, 1))
             continue
         within = Signal(init=begin <= 0, name=f"{name}_within_{n}")
+        inside.append(within)
+        if 1 < len(place) <= LUT_INPUTS + 1:
+            tables.append((within, _before(place, count, begin, end)))
+            continue
         stays = within & (place != _code(place, end - 1)) if end < count else within & ~last
         enters = place == _code(place, begin - 1) if begin > 0 else last
         with m.If(step):
             m.d.sync += within.eq(stays | enters)
-        inside.append(within)
+    if tables:
+        words = sum(table.astype(np.int64) << n for n, (_, table) in enumerate(tables))
+        found = constant_table(m, f"{name}_ranges", np.asarray(words), place, len(tables))
+        with m.If(step):
+            m.d.sync += [within.eq(found[n]) for n, (within, _) in enumerate(tables)]
     return last, inside
+
+
+def _before(place: Value, count: int, begin: int, end: int) -> np.ndarray:
+    """For each code of a place, whether the next one is in a range."""
+    table = np.zeros(1 << len(place), dtype=bool)
+    for n in range(count):
+        table[_code(place, n)] = begin <= (n + 1) % count < end
+    return table
 
 
 def _place(count: int, name: str) -> Signal:

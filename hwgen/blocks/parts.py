@@ -48,7 +48,7 @@ def constant_table(m, name: str, values: np.ndarray, index: Value, width: int, *
     if (values == values[0]).all():
         return Const(int(values[0]), width)
     columns = [values >> bit & 1 for bit in range(width)]
-    if alone and 1 < len(index) <= LUT_INPUTS:  # two bits in a LUT
+    if alone and 1 < len(index) <= LUT_INPUTS + 1:  # up to five inputs, two bits in a LUT
         inputs = tuple(range(len(index)))
         luts, found, nets = pack([Term(inputs, _packed(bits)) for bits in columns], len(index))
         m.submodules[name] = table = Compressor(

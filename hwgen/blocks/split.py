@@ -7,6 +7,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.bit_heap import LUT_INPUTS
 from ..resources import Resources
 from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
@@ -103,7 +104,10 @@ class SplitConfig(Block):
             return Resources(lut=2 * count + 1 + count // 4 * 2, ff=count)
         bits = (self.input.beats_per_pixel - 1).bit_length()
         pixels = (self.input.pixels - 1).bit_length()
-        return Resources(lut=6 * count + 2 + 4 * (pixels > 0), ff=bits + 2 * count + pixels)
+        # A flag is a table of the beat's place.
+        flags = (2 * count - 1) * (0.5 if bits <= LUT_INPUTS else 1)
+        return Resources(lut=3 * count + 1 + flags + (pixels > 0) * (3 + pixels / 2),
+                         ff=bits + 2 * count + pixels + 1)
 
 
 class Split(wiring.Component):
