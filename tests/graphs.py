@@ -9,10 +9,12 @@ from hwgen.graph import ArrayForm, Graph, Node, Tensor
 from hwgen.ops import (
     Clip,
     Concat,
+    Conv,
     Crop,
     DepthToSpace,
     MaxPool,
     Op,
+    Requantize,
     Reshape,
     Select,
     SumPool,
@@ -20,9 +22,9 @@ from hwgen.ops import (
     Windows,
 )
 from hwgen.real_ops import REAL, Affine, Quantize, RealThreshold
-from hwgen.types import NumType
+from hwgen.types import TERNARY, NumType, uint_type
 
-__all__ = ["GraphBuilder", "all_values"]
+__all__ = ["GraphBuilder", "all_values", "inception"]
 
 
 class GraphBuilder:
@@ -65,6 +67,27 @@ def all_values(dtype: NumType, channels: int):
     values = np.arange(dtype.low, dtype.high + 1)
     values = values[dtype.contains(values)]
     return np.broadcast_to(values[None, None, :, None], (1, 1, len(values), channels))
+
+
+def inception(seed: int = 0) -> Graph:
+    """Branches that take unequal time, of which three begin with a 1x1 convolution."""
+    rng = np.random.default_rng(seed)
+
+    def conv(size, inputs, outputs):
+        return Conv(rng.integers(-1, 2, (size, size, inputs, outputs)), TERNARY,
+                    rng.integers(-3, 4, outputs), pad=(size // 2,) * 4)
+
+    def act(shift):
+        return Requantize([1], [shift], 0, "half_up", uint_type(2))
+
+    return (GraphBuilder((6, 5, 4), uint_type(2))
+            .add("one", conv(1, 4, 6), "x").add("one_act", act(1))
+            .add("two_reduce", conv(1, 4, 2), "x").add("two_reduce_act", act(2))
+            .add("two", conv(3, 2, 4)).add("two_act", act(1))
+            .add("three_reduce", conv(1, 4, 4), "x").add("three_reduce_act", act(1))
+            .add("three", conv(5, 4, 2)).add("three_act", act(2))
+            .add("pool", MaxPool((3, 3), (1, 1), (1, 1, 1, 1)), "x")
+            .add("join", Concat(), "one_act", "two_act", "three_act", "pool").build())
 
 
 def _fractions(values) -> tuple[Fraction, ...]:

@@ -199,7 +199,7 @@ def _slice(importer: "Importer", node: OnnxNode) -> None:
     part(importer, node, value, value.index[tuple(slices)])
 
 
-@handles("Split", group=GROUP, becomes="a fork, and a crop for each part",
+@handles("Split", group=GROUP, becomes="a crop for each part, all of them one block",
          limits="constant sizes")
 def _split(importer: "Importer", node: OnnxNode) -> None:
     value = importer.value(node)

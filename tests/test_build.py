@@ -1,0 +1,104 @@
+"""Which variant of a network is built."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hwgen import build
+from hwgen.boards import load_board
+from hwgen.build import Target, plan_design
+from hwgen.errors import ModelError
+from hwgen.folding import share_of
+from hwgen.ops import Requantize
+from hwgen.passes import variants
+from hwgen.types import uint_type
+from tests.graphs import GraphBuilder, inception
+
+BOARD = load_board("zybo-z7010")
+MERGED = "one_two_reduce_three_reduce"
+CLOCK = 150.0
+
+
+def target(interval=None, **given):
+    fps = CLOCK * 1e6 / interval if interval else None
+    return replace(Target(BOARD, CLOCK, BOARD.limits, fps), **given)
+
+
+def layers(built):
+    return [plan.name for plan in built.plans]
+
+
+def planned(graph, wanted, monkeypatch):
+    """The design that is taken, and those of all variants."""
+    every = []
+    original = build._plan_variant
+
+    def kept(*arguments):
+        every.append(original(*arguments))
+        return every[-1]
+
+    monkeypatch.setattr(build, "_plan_variant", kept)
+    return plan_design(graph, wanted), every
+
+
+@pytest.mark.parametrize("interval", [300, 1000, 10_000])
+def test_of_the_variants_that_reach_a_rate_the_smallest_is_built(interval, monkeypatch):
+    built, every = planned(inception(), target(interval), monkeypatch)
+    assert len(every) == 2
+    assert all(b.timing.interval <= interval for b in every)
+    assert share_of(built.estimate, BOARD.limits) == min(
+        share_of(b.estimate, BOARD.limits) for b in every)
+
+
+def test_without_a_rate_the_fastest_variant_is_built(monkeypatch):
+    built, every = planned(inception(), target(), monkeypatch)
+    assert built.timing.interval == min(b.timing.interval for b in every)
+
+
+def test_at_a_low_rate_convolutions_side_by_side_are_one_layer():
+    built = plan_design(inception(), target(10_000))
+    assert layers(built) == [MERGED, "two", "three", "pool", "join"]
+    assert built.choice.options.keys() == set(layers(built))
+
+
+def test_a_network_without_such_layers_is_planned_once(monkeypatch):
+    graph = GraphBuilder((4, 4, 2), uint_type(4)).add(
+        "a", Requantize([1], [1], 0, "floor", uint_type(2))).build()
+    assert variants(graph) == (graph,)
+    assert len(planned(graph, target(1000), monkeypatch)[1]) == 1
+
+
+def test_a_variant_that_does_not_fit_is_not_built(monkeypatch):
+    original = build._plan_variant
+
+    def refused(graph, plans, wanted):
+        if any(plan.name == MERGED for plan in plans):
+            raise ModelError("too large")
+        return original(graph, plans, wanted)
+
+    monkeypatch.setattr(build, "_plan_variant", refused)
+    assert "one" in layers(plan_design(inception(), target(10_000)))
+
+
+@pytest.mark.parametrize("variant", [0, 1])
+def test_a_fold_file_tells_which_variant_it_is_of(variant, tmp_path, monkeypatch):
+    _, every = planned(inception(), target(10_000), monkeypatch)
+    folding = {name: option.folding for name, option in every[variant].choice.options.items()}
+    (tmp_path / "fold.json").write_text(json.dumps({"layers": folding}))
+    built = plan_design(inception(), target(fold=tmp_path / "fold.json"))
+    assert layers(built) == layers(every[variant])
+    assert {name: o.folding for name, o in built.choice.options.items()} == folding
+
+
+@pytest.mark.parametrize("named, merged", [("one", False), (MERGED, True), ("pool", False)])
+def test_a_layer_named_in_a_fold_file_is_built(named, merged, tmp_path):
+    (tmp_path / "fold.json").write_text(json.dumps({"layers": {named: {}}}))
+    assert (MERGED in layers(plan_design(inception(), target(fold=tmp_path / "fold.json")))) \
+        == merged
+
+
+def test_layers_of_two_variants_do_not_go_together(tmp_path):
+    (tmp_path / "fold.json").write_text(json.dumps({"layers": {"one": {}, MERGED: {}}}))
+    with pytest.raises(ModelError, match=rf"{MERGED}: no such layer"):
+        plan_design(inception(), target(fold=tmp_path / "fold.json"))
