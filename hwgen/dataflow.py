@@ -41,7 +41,7 @@ def find_fifos(hardware: HwGraph) -> tuple[FifoInfo, ...]:
         elif _has_own(block := node.block):
             # What goes in has its place already, so the FIFO's ready is not there.
             found.append(FifoInfo(node.name, block.fifo_depth,
-                                  (f"{node.name}.{block.fifo_path}.i__valid",),
+                                  (f"{node.name}.{block.fifo_entry}",),
                                   handshake(node.name)))
     return tuple(found)
 

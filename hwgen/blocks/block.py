@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import ClassVar
 
 import numpy as np
 from amaranth.lib import wiring
@@ -130,8 +129,10 @@ class BufferedBlock(Block):
     """Base of blocks that end in a FIFO of ``fifo_depth`` beats; with 0 they are open."""
 
     fifo_depth: int
-    fifo_path: ClassVar[str] = "pipeline.fifo"
-    """Where the FIFO is in the block's hardware: names of submodules."""
+    @property
+    def fifo_entry(self) -> str:
+        """The wire of the block's hardware that says when a beat enters the FIFO."""
+        return "pipeline.fifo.i__valid"
 
     @property
     def is_open(self) -> bool:

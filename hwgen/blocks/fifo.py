@@ -27,7 +27,8 @@ def fifo_resources(width: int, depth: int, frame: int = 0, *, reserved: bool = F
     control = Resources(lut=orbit.width + 8.5 + 1.5 * (orbit.rounds > 1), ff=3)
     control += sum([orbit.resources] * pointers, Resources())
     if stored < width:
-        control += Resources(lut=5, ff=(frame - 1).bit_length() + 1)
+        bits = (frame - 1).bit_length()
+        control += Resources(lut=4 + bits / 4, ff=bits + 1)
     if style == "block":
         return control + Resources(bram36=ram_bram36(stored, depth - 1))
     ram, banks = ram_luts(width, orbit.words), ceil(orbit.words / 64)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
@@ -133,7 +132,6 @@ class NeuronLayerConfig(BufferedBlock):
     multiplier: str = "lut"
     dsp_lanes: int = 0
     fifo_depth: int = 16
-    fifo_path: ClassVar[str] = "fifo"
     sums: WeightSums | None = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -390,6 +388,10 @@ class NeuronLayerConfig(BufferedBlock):
         return self.fifo_depth > 2
 
     @property
+    def fifo_entry(self) -> str:
+        return "fifo.write__en" if self.reserves else "fifo.i__valid"
+
+    @property
     def pipeline(self) -> int:
         """Clocks from the issue of a step to the output FIFO."""
         return self.memory.latency + self._dot_clocks + 1 + sum(u.latency for u in self.units)
@@ -434,9 +436,12 @@ class NeuronLayerConfig(BufferedBlock):
         if self.steps > 1 and not self.accumulates and not self.carrying:
             parts += DelayLine.resources(outputs * acc, self.hold)
             parts -= Resources(ff=outputs * acc * (self.hold == 1))  # that is the sum itself
-        starts = self.rounds * self.hold
-        if starts > 1 and not self._from_zero:
-            parts += Resources(lut=outputs * acc * 0.8 * rom_luts(starts), ff=outputs * acc)
+        if not self._from_zero:
+            codes = self.start_codes()
+            # Bits that never change are no memory, and equal ones are there once.
+            bits = (codes[:, :, None] >> np.arange(acc) & 1).reshape(len(codes), -1)
+            unlike = len(np.unique(bits[:, (bits != bits[0]).any(axis=0)], axis=1).T)
+            parts += Resources(lut=unlike * rom_luts(len(codes)), ff=unlike)
         # The held beat, and its copies beside the weight memory; what goes beside the sums.
         beside = self.memory.latency + PRODUCT_CLOCKS
         groups = (self.rounds * self.hold - 1).bit_length()

@@ -224,7 +224,7 @@ class WindowReader(wiring.Component):
         m.d.sync += ahead.eq(ahead + done - Mux(start & column_end, self._constant(more, row), 0))
         available = Signal()
         m.d.sync += available.eq(
-            ((ahead > 0) | ((ahead == 0) & (write_word > need_word))) & ~start)
+            Mux(ahead.any(), ahead >= 0, write_word > need_word) & ~start)
 
         # Rows that nothing needs any more are free once the last window of a row has been read.
         busy = Signal()
