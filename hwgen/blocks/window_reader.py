@@ -118,6 +118,17 @@ class WindowReaderConfig(Window):
         freed = np.diff(np.append(np.maximum(top, 0), height))
         return last_row, freed, last_word
 
+    def more_rows(self, last_row: np.ndarray) -> np.ndarray:
+        """How many rows more each row of windows needs than the one before, from the second on; the
+        first of the next frame comes last."""
+        return np.diff(np.append(last_row, self.scan[0][0] + last_row[0]))
+
+    @property
+    def is_even(self) -> bool:
+        """Whether each row of windows needs, and frees, as many rows as the others."""
+        last_row, freed, _ = self.needs()
+        return len({*self.more_rows(last_row).tolist()}) == len({*freed.tolist()}) == 1
+
     def compute(self, *tensors):
         split = self._elements(tensors[0])
         # rounds, KH, KW, chunks, groups at work, lanes of each
@@ -152,8 +163,10 @@ class WindowReaderConfig(Window):
         row, word = height.bit_length(), self.row_words.bit_length()
         address = (depth - 1).bit_length()
         vertical = self.geometry.kernel[0] > 1
-        lut = 20 + 55 * vertical + 4.5 * row + 6 * word + 2 * address + padded * width
-        ff = 40 + 3 * row + 4 * word + width
+        uneven = not self.is_even
+        lut = 20 + 10 * vertical + 28 * uneven + 12 * padded + 4 * row + 6 * word + 2 * address \
+            + padded * width
+        ff = 20 + 8 * vertical + 12 * padded + 3 * row + 4 * word + width
         if memory_style(width, depth) == "block":
             return Resources(lut=lut, ff=ff, bram36=ram_bram36(width, depth))
         ram = 4 * -(-width // (6 if depth <= 32 else 3)) * -(-depth // 64)
@@ -209,10 +222,8 @@ class WindowReader(wiring.Component):
         advance = Signal()
         element_end = Signal()
         column_end, _ = turns(m, columns, start, "column")
-        # How many rows more each row of windows needs than the one before, from the second on; the
-        # first of the next frame comes last.
-        more = np.diff(np.append(last_row, height + last_row[0]))
-        if len(set(more.tolist())) == len(set(freed.tolist())) == 1:
+        more = cfg.more_rows(last_row)
+        if cfg.is_even:
             row_end, _ = turns(m, rows, start & column_end, "row")
             row: Value = Const(0)
         else:
