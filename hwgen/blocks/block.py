@@ -129,6 +129,7 @@ class BufferedBlock(Block):
     """Base of blocks that end in a FIFO of ``fifo_depth`` beats; with 0 they are open."""
 
     fifo_depth: int
+
     @property
     def fifo_entry(self) -> str:
         """The wire of the block's hardware that says when a beat enters the FIFO."""
