@@ -552,7 +552,7 @@ class NeuronLayer(wiring.Component):
             result: Value = Cat(Cat(total, Const(0, acc_width))[:acc_width] for total in sums)
         else:
             start = self._starts(m, channel_group, rom_clocks + joined)
-            result = self._carried(m, made, neuron, issue, first, start) if cfg.carrying else \
+            result = self._carried(m, made, neuron, valid, first, start) if cfg.carrying else \
                 self._accumulated(m, platform, sums, start, first, valid)
 
         # Activation.
@@ -600,7 +600,7 @@ class NeuronLayer(wiring.Component):
         m.d.comb += start.addr.eq(delay(m, channel_group, clocks - start.latency, "start_group"))
         return start.data
 
-    def _carried(self, m, made, neuron: Value, issue: Value, first: Value, start: Value) -> Value:
+    def _carried(self, m, made, neuron: Value, valid: Value, first: Value, start: Value) -> Value:
         """Sums over the steps of each neuron: partial ones circulate through the slices and a
         memory, as a neuron's turn comes long after the last."""
         cfg = self.config
@@ -610,7 +610,7 @@ class NeuronLayer(wiring.Component):
         write, read = ring.write_port(), ring.read_port()
         m.d.comb += [
             write.addr.eq(delay(m, neuron, clocks, "carried_to")), write.data.eq(made.sums),
-            write.en.eq(delay(m, issue, clocks, "carried")),
+            write.en.eq(delay(m, valid, 1, "carried")),
             read.addr.eq(delay(m, neuron, cfg.memory.latency + cfg.products[0].carried_at - 1,
                                "carried_from")),
             read.en.eq(1), made.begins.eq(first), made.start.eq(start),

@@ -38,6 +38,7 @@ LANES = (1, 2, 4)
 """Widths of a port without parity bits."""
 
 LUT_INPUTS = 6
+"""Of a function with one output."""
 
 
 @dataclass(frozen=True)
