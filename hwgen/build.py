@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import floor
@@ -25,6 +26,7 @@ from .folding import (
     fold_from_file,
     least_interval,
     named_layers,
+    overdraft,
     share_of,
     shortfall,
 )
@@ -34,6 +36,7 @@ from .host import host_work
 from .lower import Plan, build_hardware, plan_layers
 from .model import Model
 from .passes import run_pipeline, variants
+from .refolding import refold
 from .report import new_report, write_report
 from .resources import Resources
 from .schedule import Timing, size_buffers
@@ -42,6 +45,9 @@ from .top import TOP, wire_name
 from .verilog import write_verilog
 
 __all__ = ["DEFAULT_SHARE", "Built", "Target", "build", "plan_design", "write_build"]
+
+REFOLDS = 2
+"""Most times that a folding is looked at again; the first finds most."""
 
 DEFAULT_SHARE = 0.7  # of the board, when neither rate nor budget is asked for
 
@@ -128,11 +134,12 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
 def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
     """A design of one variant; errors as of :func:`plan_design`."""
     family, budget = target.board.family, target.budget
+    most = floor(target.clock_mhz * 1e6 / target.fps) if target.fps is not None else None
     where = f"{graph.name}: does not fit {target.board.name}"
 
     @cache
     def realize(choice: Choice) -> Built:
-        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options))
+        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options, most))
         parts: dict[str, Resources] = {}
         for node in hardware.nodes:
             parts[node.layer] = parts.get(node.layer, Resources()) \
@@ -145,7 +152,8 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
     if target.fold is not None:
         built = realize(fold_from_file(plans, target.fold, family))
     elif target.fps is not None:
-        interval = floor(target.clock_mhz * 1e6 / target.fps)
+        assert most is not None
+        interval = most
         choice = choose_for_interval(plans, interval, budget, family)
         beats = graph.input_tensor.shape[0] * graph.input_tensor.shape[1]
         if choice is None or interval < beats:
@@ -158,6 +166,7 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
                 f"ask for {target.clock_mhz * 1e6 / least:.6g} frames/s or less")
         built = realize(fitting(lambda rest: choose_for_interval(plans, interval, rest, family),
                                 budget, measure) or choice)
+        built = _refolded(built, realize, budget, family)
     else:
         fastest = fastest_within(plans, budget, family, graph.input_tensor.shape[0]
                                  * graph.input_tensor.shape[1], measure)
@@ -172,6 +181,22 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
     problems = shortfall(built.parts, budget, where)
     if problems:
         raise BoardError(*problems)
+    return built
+
+
+def _refolded(built: Built, realize: Callable[[Choice], Built], budget: Resources,
+              family: str) -> Built:
+    """The design, or a smaller one, or one that overdraws the budget less, that
+    :func:`~hwgen.refolding.refold` finds from it."""
+    def size(design: Built) -> tuple[float, float]:
+        return overdraft(design.estimate, budget), share_of(design.estimate, budget)
+
+    for _ in range(REFOLDS):
+        other = refold(built.plans, built.choice, built.hardware, built.timing, built.parts,
+                       budget, family)
+        if other is built.choice or size(realize(other)) >= size(built):
+            break
+        built = realize(other)
     return built
 
 

@@ -16,7 +16,8 @@ from .ops import Conv
 from .resources import Resources
 
 __all__ = ["Choice", "choose_for_interval", "fastest_within", "fitting", "fold_from_file",
-           "least_interval", "named_layers", "share_of", "shortfall"]
+           "least_interval", "named_layers", "overdraft", "share_of", "shortfall",
+           "smallest", "undominated", "within"]
 
 ROUNDS = 8
 """Most times that what goes between the layers is set aside anew."""
@@ -58,12 +59,12 @@ def choose_for_interval(plans: list[Plan], interval: int, budget: Resources,
     found by integer programming. Where nothing fits, the design whose most overdrawn resource is
     overdrawn least.
     """
-    allowed = _undominated(plans, interval, family)
-    return _smallest(plans, allowed, budget) \
-        or _smallest(plans, allowed, budget, fits=False)
+    allowed = undominated(plans, interval, family)
+    return smallest(plans, allowed, budget) \
+        or smallest(plans, allowed, budget, fits=False)
 
 
-def _undominated(plans: list[Plan], interval: int, family: str) -> list[list[Option]]:
+def undominated(plans: list[Plan], interval: int, family: str) -> list[list[Option]]:
     """Options of each layer that keep the interval, without those that take at least as much of
     everything, and as many clocks, as another."""
     found = []
@@ -94,7 +95,7 @@ def _last_shares(plans: list[Plan]) -> list[float]:
     return found
 
 
-def _smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources, *,
+def smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources, *,
               fits: bool = True, interval: int = 0) -> Choice | None:
     """The smallest design of some options of each layer, within the budget or, if it need not
     fit, as little beyond it as can be; None if there is none. With an ``interval``, what it takes
@@ -159,9 +160,15 @@ def share_of(used: Resources, budget: Resources) -> float:
     return float((np.array(astuple(used)) / _limits(budget)).sum())
 
 
+def overdraft(used: Resources, budget: Resources) -> float:
+    """By what share of it the budget is overdrawn, of the resource that is overdrawn most; or 0."""
+    return max(0.0, float((np.array(astuple(used)) / _limits(budget)).max()) - 1)
+
+
 def fitting(choose: Callable[[Resources], Choice | None], budget: Resources,
             measure: Callable[[Choice], Resources]) -> Choice | None:
-    """A design that is within the budget with all that goes between its layers.
+    """A design that is within the budget with all that goes between its layers; if none was found,
+    the last that was looked at, or None.
 
     FIFOs and width adapters are known only of a whole design: what they take is set aside and
     chosen again, until the rest suffices.
@@ -173,20 +180,22 @@ def fitting(choose: Callable[[Resources], Choice | None], budget: Resources,
     measure
         What a whole design takes.
     """
-    aside = Resources()
+    aside, last = Resources(), None
     for _ in range(ROUNDS):
         rest = Resources(*(max(0.0, b - a) for b, a in zip(astuple(budget), astuple(aside))))
         choice = choose(rest)
-        if choice is None or not _within(choice.cost, rest):
-            return None
+        if choice is None or not within(choice.cost, rest):
+            break
+        last = choice
         between = measure(choice) - choice.cost
-        if _within(choice.cost + between, budget):
-            return choice
+        if within(choice.cost + between, budget):
+            break
         aside = Resources(*map(max, astuple(aside), astuple(between)))
-    return None
+    return last
 
 
-def _within(used: Resources, budget: Resources) -> bool:
+def within(used: Resources, budget: Resources) -> bool:
+    """Whether no resource is overdrawn."""
     return all(u <= b + 1e-6 for u, b in zip(astuple(used), astuple(budget)))
 
 
@@ -206,7 +215,7 @@ def fastest_within(plans: list[Plan], budget: Resources, family: str, input_beat
         while low <= high:
             middle = (low + high) // 2
             interval = candidates[middle]
-            choice = _smallest(plans, _undominated(plans, interval, family), rest,
+            choice = smallest(plans, undominated(plans, interval, family), rest,
                                interval=interval)
             if choice is not None:
                 best, high = choice, middle - 1
@@ -214,7 +223,8 @@ def fastest_within(plans: list[Plan], budget: Resources, family: str, input_beat
                 low = middle + 1
         return best
 
-    return fitting(fastest, budget, measure)
+    found = fitting(fastest, budget, measure)
+    return found if found is not None and within(measure(found), budget) else None
 
 
 def shortfall(parts: dict[str, Resources], budget: Resources, what: str) -> list[str]:

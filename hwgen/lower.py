@@ -20,6 +20,7 @@ from .blocks.elementwise import ElementwiseConfig
 from .blocks.fork import ForkConfig
 from .blocks.gate import GateConfig
 from .blocks.neuron_layer import NeuronLayerConfig
+from .blocks.pace import PaceConfig
 from .blocks.parity_memory import PARITY_ROM
 from .blocks.pool import PoolConfig
 from .blocks.position_scale import PositionScaleConfig
@@ -323,9 +324,14 @@ def _select_choices(op: Select, tensor: Tensor):
                 stream, shape, runs[:, 0] // lanes, channels // lanes)),)
 
 
-def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -> HwGraph:
+def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option],
+                   interval: int | None = None) -> HwGraph:
     """Blocks of every layer with forks where a tensor has several readers and width adapters
-    where lanes differ. FIFOs come later (:mod:`hwgen.schedule`)."""
+    where lanes differ. FIFOs come later (:mod:`hwgen.schedule`).
+
+    Where the blocks could be faster, frames come no faster than evenly over nearly ``interval``
+    clocks each, if given: that takes smaller FIFOs.
+    """
     readers: dict[str, list[str]] = defaultdict(list)
     for plan in plans:
         for name, _ in plan.inputs:
@@ -350,7 +356,12 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -
     streams: dict[str, TensorStream] = {}
     taken = {"hwgen_top", ROM, PARITY_ROM, MAC, MAC_ROWS, *ARITHMETIC_MODULES}
     block_names = {plan.name: unique_name(plan.name, taken) for plan in plans}
-    publish(graph.input, Source(INPUT), stream, graph.input)
+    first = Source(INPUT)
+    pace = interval // stream.beats if interval else 1
+    if pace > 1 and pace * stream.beats > max(option.cycles for option in chosen.values()):
+        first = Source(unique_name("input_pace", taken))
+        nodes.append(HwNode(first.node, PaceConfig(stream, pace), (Source(INPUT),), graph.input))
+    publish(graph.input, first, stream, graph.input)
     for plan in plans:
         option = chosen[plan.name]
         sources = []

@@ -6,19 +6,28 @@ no less than the occupancy it reaches, it obeys those too. Hardware that moves e
 it can (a timed marked graph) is never later than any schedule that obeys all its rules, so these
 depths hold the interval; and since they are at least those of a schedule that ends, no fork and
 join can deadlock, whatever the two ends of the stream do.
+
+So a schedule in which a block starts later than it could is as good, if nothing behind it is held
+up: what it makes then waits in front of it, which may take less memory. :func:`_postpone` looks for
+such blocks.
 """
 
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
+from types import MappingProxyType
 from typing import TypeGuard
 
 import numpy as np
 
 from .blocks.block import Block, BufferedBlock
 from .blocks.constant_layer import ConstantLayerConfig
-from .blocks.fifo import FifoConfig
+from .blocks.fifo import FifoConfig, fifo_resources
 from .blocks.gate import GateConfig
 from .blocks.neuron_layer import NeuronLayerConfig
+from .blocks.pace import PaceConfig
 from .blocks.primitives import StreamFifo, memory_style, ram_bram36
 from .blocks.window_reader import WindowReaderConfig
 from .blocks.window_shift import WindowShiftConfig
@@ -26,10 +35,12 @@ from .hardware import INPUT, HwGraph, HwNode, Source
 from .lower import unique_name
 from .streams import TensorStream
 
-__all__ = ["SteadyRun", "Timing", "size_buffers"]
+__all__ = ["Arrivals", "SteadyRun", "Timing", "fifo_memory", "size_among", "size_buffers"]
 
 ROUNDS = 6  # of exact depths, which are settled after two or three
 FIFO_LATENCY = 1  # of those of two beats, which most are
+BRAM_PRICE = 300  # LUTs, where one can be had for the other: most chips have about as many to each
+UNSURE = 2  # beats, in a FIFO's depth before the clocks of all other FIFOs are known
 MOST_BEATS = 6_000_000  # of the busiest stream; fewer frames are looked at beyond
 
 
@@ -47,11 +58,15 @@ class Timing:
         one fills up, the frame may take some clocks more.
     depths
         FIFO depth in beats behind each stream's producer.
+    delays
+        By how many clocks later than they could blocks take the beats of an input, by name and
+        number of the input, in the schedule that the depths are for.
     """
 
     interval: int
     latency: int
     depths: dict[Source, int]
+    delays: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
@@ -76,11 +91,12 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
     under_way = 2 + ceil(run.latency / interval)  # frames, if they are that small
     if frames < under_way <= MOST_BEATS // busiest:
         run = _Run(hardware, interval, under_way, FIFO_LATENCY)
+    delays = _postpone(hardware, run)
     depths = run.depths()
     for _ in range(ROUNDS):
         sized = _with_sizes(hardware, run, depths)
         # FIFOs of two beats pass them on a clock earlier than was assumed.
-        run = _Run(sized, interval, run.frames, 0)
+        run = _Run(sized, interval, run.frames, 0, delays)
         held = _held(sized, run)
         if held == depths:
             break
@@ -90,9 +106,9 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
         while any(held[source] > depth for source, depth in depths.items()):
             depths = {source: max(depth, held[source]) for source, depth in depths.items()}
             sized = _with_sizes(hardware, run, depths)
-            run = _Run(sized, interval, run.frames, 0)
+            run = _Run(sized, interval, run.frames, 0, delays)
             held = _held(sized, run)
-    return sized, Timing(interval, _Run(sized, 0, 1, 0).latency, depths)
+    return sized, Timing(interval, _Run(sized, 0, 1, 0).latency, depths, delays)
 
 
 def _held(sized: HwGraph, run: "_Run") -> dict[Source, int]:
@@ -115,8 +131,18 @@ def _held(sized: HwGraph, run: "_Run") -> dict[Source, int]:
 def _most(reserved: np.ndarray, taken: np.ndarray, least: int = 2) -> int:
     """Most beats that a FIFO holds, each from the clock ``reserved`` until it is ``taken``; no less
     than ``least``."""
-    gone = np.searchsorted(taken, reserved, side="left")
-    return max(least, int((np.arange(1, len(reserved) + 1) - gone).max()))
+    # A FIFO holds more than d beats where one comes in while that d before it is there. Twice as
+    # many at a time, then by halves: few FIFOs are deep, and each look is one comparison.
+    def holds_more(than: int) -> bool:
+        return than < len(reserved) and bool((taken[:len(taken) - than] >= reserved[than:]).any())
+
+    few, many = 0, 1
+    while holds_more(many):
+        few, many = many, 2 * many
+    while few + 1 < many:
+        middle = (few + many) // 2
+        few, many = (middle, many) if holds_more(middle) else (few, middle)
+    return max(least, many)
 
 
 class _Run:
@@ -132,9 +158,16 @@ class _Run:
         Frames sent.
     fifo_latency
         Clocks that FIFOs which are not in the graph yet will add behind a block without its own.
+    delays
+        By how many clocks later than it could a block takes the beats of an input, by its name and
+        the input's number.
+    arrivals
+        When the input's beats come instead.
     """
 
-    def __init__(self, hardware: HwGraph, interval: int, frames: int, fifo_latency: int):
+    def __init__(self, hardware: HwGraph, interval: int, frames: int, fifo_latency: int,
+                 delays: Mapping[tuple[str, int], int] = MappingProxyType({}),
+                 arrivals: "Arrivals | None" = None):
         self.hardware, self.frames = hardware, frames
         beats = hardware.input.beats
         pace = np.arange(beats, dtype=np.int64) * interval // beats if interval else \
@@ -145,13 +178,18 @@ class _Run:
         sent = start + (np.arange(frames, dtype=np.int64)[:, None] * interval
                         + pace).reshape(-1)
         self.reserved = {Source(INPUT): sent}
-        gated = _begins_with_gate(hardware)
-        self.offered = {Source(INPUT): sent + (0 if gated else fifo_latency)}
+        self.offered = {Source(INPUT): sent + (0 if _needs_no_fifo(hardware) else fifo_latency)}
+        if arrivals is not None:
+            self.reserved = {Source(INPUT): arrivals.reserved}
+            self.offered = {Source(INPUT): arrivals.offered}
         self.taken: dict[Source, np.ndarray] = {}
         self.peaks: dict[str, int] = {}
         consumers, rigid, gates = hardware.consumers(), _rigid(hardware), _gates(hardware)
         for node in hardware.nodes:
             ready = [self.offered[source] for source in node.sources]
+            for port in range(len(ready)):
+                if late := delays.get((node.name, port)):
+                    ready[port] = ready[port] + late
             extra = {}
             if node.name in rigid:
                 follower, _ = consumers[Source(node.name)]
@@ -166,7 +204,7 @@ class _Run:
                 # A beat has its place from the gate on.
                 self.reserved[Source(node.name, port)] = self.reserved[node.sources[0]] \
                     if node.name in gates and not isinstance(node.block, GateConfig) else reserved
-                self.offered[Source(node.name, port)] = offered + late
+                self.offered[Source(node.name, port)] = offered + late if late else offered
         out = self.offered[hardware.output]
         self.taken[hardware.output] = out
         per_frame = len(out) // frames
@@ -189,7 +227,7 @@ class SteadyRun:
     def __init__(self, sized: HwGraph, timing: Timing):
         busiest = max([sized.input.beats] + [n.block.output.beats for n in sized.nodes])
         frames = min(3 + ceil(timing.latency / timing.interval), MOST_BEATS // busiest)
-        self._run = _Run(sized, timing.interval, max(1, frames), 0)
+        self._run = _Run(sized, timing.interval, max(1, frames), 0, timing.delays)
         sent = self._run.reserved[Source(INPUT)]
         self._start = sent[-sized.input.beats]
 
@@ -200,6 +238,44 @@ class SteadyRun:
         taken = max((run.taken[source] for source in node.sources), key=len)
         last = run.offered[Source(node.name)][-1] - self._start
         return taken[-(len(taken) // run.frames):] - self._start, int(last)
+
+    def around(self, front: Source, back: Source) -> "Arrivals":
+        """Of what is between two streams: when beats of the first come and of the second go."""
+        run = self._run
+        made = next((node.sources[0] for node in run.hardware.nodes if node.name == front.node
+                     and isinstance(node.block, FifoConfig)), front)
+        return Arrivals(run.frames, run.reserved[made], run.offered[front], run.taken[back])
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What a part of a design sees of the rest.
+
+    Parameters
+    ----------
+    frames
+        That the clocks are of.
+    reserved, offered
+        When each beat of its input takes its place in the FIFO in front, and can be taken from it.
+    taken
+        When each beat of its output is taken.
+    """
+
+    frames: int
+    reserved: np.ndarray
+    offered: np.ndarray
+    taken: np.ndarray
+
+
+def size_among(part: HwGraph, arrivals: Arrivals) -> HwGraph:
+    """A part of a design with the FIFOs that it needs, in front too, while the rest is as it is.
+
+    Depths are a beat or two off: FIFOs of two beats pass them on a clock earlier than is assumed.
+    """
+    run = _Run(part, 0, arrivals.frames, FIFO_LATENCY, arrivals=arrivals)
+    late = int((run.offered[part.output] - arrivals.taken).max())
+    run.taken[part.output] = arrivals.taken + max(0, late)
+    return _with_sizes(part, run, run.depths())
 
 
 def _rigid(hardware: HwGraph) -> set[str]:
@@ -226,9 +302,10 @@ def _gates(hardware: HwGraph) -> dict[str, str]:
     return last
 
 
-def _begins_with_gate(hardware: HwGraph) -> bool:
+def _needs_no_fifo(hardware: HwGraph) -> bool:
+    """Whether the first block takes the host's beats without one."""
     node, _ = hardware.consumers()[Source(INPUT)]
-    return isinstance(node.block, GateConfig)
+    return isinstance(node.block, (GateConfig, PaceConfig))
 
 
 def _ends_open(node: HwNode, rigid: set[str], gates: dict[str, str]) -> bool:
@@ -239,6 +316,74 @@ def _ends_open(node: HwNode, rigid: set[str], gates: dict[str, str]) -> bool:
 def _has_fifo(block: Block) -> TypeGuard[BufferedBlock]:
     """Whether the block ends in a FIFO of its own."""
     return isinstance(block, BufferedBlock) and not block.is_open
+
+
+def _postpone(hardware: HwGraph, run: _Run) -> dict[tuple[str, int], int]:
+    """Let blocks start later whose FIFO behind takes more than what in front of them will; the
+    delays, as of a :class:`_Run`, whose clocks become those of the delayed blocks.
+
+    What a block makes that its reader never takes at once, it may make so much later. From the end
+    to the front, as what is in front of a block may start later then, too.
+    """
+    found: dict[tuple[str, int], int] = {}
+    rigid, gates = _rigid(hardware), _gates(hardware)
+    units: dict[str, list[HwNode]] = {}
+    for node in hardware.nodes:
+        # What follows without a FIFO starts later with what is in front.
+        first = next((source.node for source in node.sources if source.node in rigid
+                      or gates.get(source.node, source.node) != source.node), None)
+        units[node.name] = units.get(first, []) if first else []
+        units[node.name].append(node)
+
+    def cost(source: Source, delay: int, *, read: bool = False) -> float:
+        """LUTs, and block RAMs as such, of a FIFO whose producer or reader starts later."""
+        stream, made, taken = hardware.stream(source), run.reserved[source], run.taken[source]
+        held = _most(made, taken + delay) if read else _most(made + delay, taken)
+        reserved = source.node != INPUT and \
+            isinstance(hardware.node(source.node).block, NeuronLayerConfig)
+        depth = _rounded(held + UNSURE * (held > 2) + reserved, stream)
+        takes = fifo_resources(stream.data_width + 1, depth, stream.beats, reserved=reserved)
+        return takes.lut + BRAM_PRICE * takes.bram36
+
+    for unit in {id(unit): unit for unit in reversed(units.values())}.values():
+        names = {node.name for node in unit}
+        ends = [source for source in run.offered if source.node in names
+                and not _ends_open(hardware.node(source.node), rigid, gates)]
+        entries = {(node.name, port): source for node in unit
+                   for port, source in enumerate(node.sources) if source.node not in names}
+        most = min(int((run.taken[end] - run.offered[end]).min()) for end in ends)
+        if most <= 0 or any(source.node == INPUT for source in entries.values()):
+            continue
+        behind = partial(_sum_of, cost, ends)
+        in_front = partial(_sum_of, partial(cost, read=True), list(entries.values()))
+        if behind(most) == behind(0):
+            continue
+        # All of it, or as much as finds room in front.
+        held = in_front(0)
+        room = bisect_right(range(1, most + 1), held, key=in_front)
+        delay = min((room, most), key=lambda d: behind(d) + in_front(d))
+        if behind(delay) + in_front(delay) >= behind(0) + held:
+            continue
+        found |= dict.fromkeys(entries, delay)
+        for source in entries.values():
+            run.taken[source] = run.taken[source] + delay
+        for end in ends:
+            run.reserved[end] = run.reserved[end] + delay
+            run.offered[end] = run.offered[end] + delay
+    return found
+
+
+def _sum_of(cost: Callable[[Source, int], float], sources: list[Source], delay: int) -> float:
+    return sum(cost(source, delay) for source in sources)
+
+
+def fifo_memory(node: HwNode) -> float:
+    """Block RAM of a FIFO, or of that at a block's end."""
+    block = node.block
+    if not isinstance(block, FifoConfig) and not _has_fifo(block):
+        return 0
+    depth = block.depth if isinstance(block, FifoConfig) else block.fifo_depth
+    return fifo_resources(block.output.data_width + 1, depth, block.output.beats).bram36
 
 
 def round_depth(depth: int, width: int, frame: int = 0) -> int:
@@ -271,7 +416,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
         nodes.append(HwNode(name, FifoConfig(kind, depth), (source,), layer))
         moved[source] = Source(name)
 
-    if not _begins_with_gate(hardware) or depths[Source(INPUT)] > 2:
+    if not _needs_no_fifo(hardware) or depths[Source(INPUT)] > 2:
         insert_fifo(Source(INPUT), "input_fifo", hardware.input_tensor)
     for node in hardware.nodes:
         block = node.block

@@ -49,11 +49,14 @@ def as_soon_as_possible(ready: np.ndarray, interval: int = 1, start: float = -in
     The max-plus recurrence in closed form: ``t[k] - k*interval`` is the running maximum of
     ``ready[k] - k*interval``.
     """
-    steps = np.arange(len(ready), dtype=np.int64) * interval
+    # In place: these are most of the memory that a schedule goes through.
+    steps = np.arange(0, len(ready) * interval, interval, dtype=np.int64)
     slack = ready - steps
     if start != -inf:
-        slack = np.maximum(slack, int(start))
-    return np.maximum.accumulate(slack) + steps
+        np.maximum(slack, int(start), out=slack)
+    np.maximum.accumulate(slack, out=slack)
+    slack += steps
+    return slack
 
 
 class Block:
