@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import floor
+from math import floor, inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,6 +29,7 @@ from .folding import (
     overdraft,
     share_of,
     shortfall,
+    within,
 )
 from .graph import Graph
 from .hardware import HwGraph, Source
@@ -47,7 +48,14 @@ from .verilog import write_verilog
 __all__ = ["DEFAULT_SHARE", "Built", "Target", "build", "plan_design", "write_build"]
 
 REFOLDS = 2
-"""Most times that a folding is looked at again; the first finds most."""
+"""Most times that a folding is looked at again, until it is within the budget."""
+
+CLEARLY = 1.1
+"""By what factor a variant's layers are larger than another's where what goes between them is not
+looked at: that is much less."""
+
+Variant = tuple[Graph, list[Plan]]
+"""A graph and its layers."""
 
 DEFAULT_SHARE = 0.7  # of the board, when neither rate nor budget is asked for
 
@@ -108,7 +116,7 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
     """
     start = perf_counter()
     known: list[Plan] = []
-    candidates: list[tuple[Graph, list[Plan]]] = []
+    candidates: list[Variant] = []
     for variant in variants(graph):
         plans = plan_layers(variant, known)
         candidates.append((variant, plans))
@@ -116,19 +124,54 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
     if target.fold is not None:
         named = named_layers(target.fold)
         candidates = [max(candidates, key=lambda c: len(named & {p.name for p in c[1]}))]
-    found: list[Built] = []
     problems: list[HwgenError] = []
-    for variant, plans in candidates:
-        try:
-            found.append(_plan_variant(variant, plans, target))
-        except (BoardError, ModelError) as error:
-            problems.append(error)
-    if not found:
+    found: list[Built] = []
+    for group in _ranked(candidates, target):
+        for variant, plans in group:
+            try:
+                found.append(_plan_variant(variant, plans, target))
+            except (BoardError, ModelError) as error:
+                problems.append(error)
+        if found:
+            break
+    else:
         raise problems[0]
     if on_step is not None:
         on_step("folding and FIFO depths", perf_counter() - start)
     return min(found, key=lambda b: (b.timing.interval if target.fps is None else 0,
                                      share_of(b.estimate, target.budget)))
+
+
+def _ranked(candidates: list[Variant], target: Target) -> list[list[Variant]]:
+    """Variants that may make the best design, and those that only may where none of these can be
+    built: their layers alone are clearly larger, or slower."""
+    if len(candidates) == 1:
+        return [candidates]
+    sizes = [_bare_size(variant, target) for variant in candidates]
+    cycles, size = min(sizes)
+    near = [c <= cycles and s <= CLEARLY * size for c, s in sizes]
+    return [[v for v, is_near in zip(candidates, near) if is_near == wanted]
+            for wanted in (True, False)]
+
+
+def _bare_size(variant: Variant, target: Target) -> tuple[float, float]:
+    """Clocks a frame, if they are not given, and size of the layers of a variant's best design,
+    without what goes between them."""
+    graph, plans = variant
+    family, budget = target.board.family, target.budget
+    if target.fps is not None:
+        choice = choose_for_interval(plans, floor(target.clock_mhz * 1e6 / target.fps), budget,
+                                     family)
+    else:
+        choice = fastest_within(plans, budget, family, _input_pixels(graph), lambda c: c.cost)
+    if choice is None:
+        return inf, inf
+    return 0 if target.fps is not None else choice.cycles, share_of(choice.cost, budget)
+
+
+def _input_pixels(graph: Graph) -> int:
+    height, width, _ = graph.input_tensor.shape
+    return height * width
 
 
 def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
@@ -155,7 +198,7 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
         assert most is not None
         interval = most
         choice = choose_for_interval(plans, interval, budget, family)
-        beats = graph.input_tensor.shape[0] * graph.input_tensor.shape[1]
+        beats = _input_pixels(graph)
         if choice is None or interval < beats:
             least = max(least_interval(plans, family), beats)
             slow = next((p.name for p in plans if min(o.cycles for o in p.options(family))
@@ -168,8 +211,7 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
                                 budget, measure) or choice)
         built = _refolded(built, realize, budget, family)
     else:
-        fastest = fastest_within(plans, budget, family, graph.input_tensor.shape[0]
-                                 * graph.input_tensor.shape[1], measure)
+        fastest = fastest_within(plans, budget, family, _input_pixels(graph), measure)
         if fastest is None:
             smallest = choose_for_interval(plans, max(o.cycles for p in plans
                                                       for o in p.options(family)), budget, family)
@@ -197,6 +239,8 @@ def _refolded(built: Built, realize: Callable[[Choice], Built], budget: Resource
         if other is built.choice or size(realize(other)) >= size(built):
             break
         built = realize(other)
+        if within(built.estimate, budget):
+            break
     return built
 
 

@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import warnings
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +191,7 @@ def build_command(command: str, model: Path, input_type: str | None, board: str,
     chip = load_board(board)
     share = 1.0 if fps is not None or max_fps or fold is not None else DEFAULT_SHARE
     if budget is None:
-        allowed = Resources(*(share * available for available in astuple(chip.limits)))
+        allowed = Resources(*(share * available for available in chip.limits.values))
     else:
         try:
             allowed = parse_budget(budget, chip)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from .resources import Resources
 
 __all__ = ["Choice", "choose_for_interval", "fastest_within", "fitting", "fold_from_file",
            "least_interval", "named_layers", "overdraft", "share_of", "shortfall",
-           "smallest", "undominated", "within"]
+           "smallest", "within"]
 
 ROUNDS = 8
 """Most times that what goes between the layers is set aside anew."""
@@ -59,26 +59,9 @@ def choose_for_interval(plans: list[Plan], interval: int, budget: Resources,
     found by integer programming. Where nothing fits, the design whose most overdrawn resource is
     overdrawn least.
     """
-    allowed = undominated(plans, interval, family)
+    allowed = [plan.options_within(interval, family) for plan in plans]
     return smallest(plans, allowed, budget) \
         or smallest(plans, allowed, budget, fits=False)
-
-
-def undominated(plans: list[Plan], interval: int, family: str) -> list[list[Option]]:
-    """Options of each layer that keep the interval, without those that take at least as much of
-    everything, and as many clocks, as another."""
-    found = []
-    for plan in plans:
-        kept: list[Option] = []
-        costs = np.empty((0, 1 + len(fields(Resources))))
-        for option in sorted((o for o in plan.options(family) if o.cycles <= interval),
-                             key=lambda o: (sum(astuple(o.cost)), o.cycles)):
-            cost = np.array([option.cycles, *astuple(option.cost)])
-            if not (costs <= cost).all(axis=1).any():
-                kept.append(option)
-                costs = np.vstack([costs, cost])
-        found.append(kept)
-    return found
 
 
 def _last_shares(plans: list[Plan]) -> list[float]:
@@ -107,7 +90,7 @@ def smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources, 
     if not all(allowed):
         return None
     limits = _limits(budget)
-    shares = np.array([astuple(o.cost) for options in allowed for o in options]) / limits
+    shares = np.array([o.cost.values for options in allowed for o in options]) / limits
     price = shares.sum(axis=1)
     if interval:
         price += LATENCY_PRICE / interval * np.array([
@@ -152,17 +135,17 @@ def smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources, 
 
 
 def _limits(budget: Resources) -> np.ndarray:
-    return np.maximum(astuple(budget), 1e-3)
+    return np.maximum(budget.values, 1e-3)
 
 
 def share_of(used: Resources, budget: Resources) -> float:
     """Size of a design: the sum of the shares of all resources in the budget."""
-    return float((np.array(astuple(used)) / _limits(budget)).sum())
+    return float((np.array(used.values) / _limits(budget)).sum())
 
 
 def overdraft(used: Resources, budget: Resources) -> float:
     """By what share of it the budget is overdrawn, of the resource that is overdrawn most; or 0."""
-    return max(0.0, float((np.array(astuple(used)) / _limits(budget)).max()) - 1)
+    return max(0.0, float((np.array(used.values) / _limits(budget)).max()) - 1)
 
 
 def fitting(choose: Callable[[Resources], Choice | None], budget: Resources,
@@ -182,7 +165,7 @@ def fitting(choose: Callable[[Resources], Choice | None], budget: Resources,
     """
     aside, last = Resources(), None
     for _ in range(ROUNDS):
-        rest = Resources(*(max(0.0, b - a) for b, a in zip(astuple(budget), astuple(aside))))
+        rest = Resources(*(max(0.0, b - a) for b, a in zip(budget.values, aside.values)))
         choice = choose(rest)
         if choice is None or not within(choice.cost, rest):
             break
@@ -190,13 +173,13 @@ def fitting(choose: Callable[[Resources], Choice | None], budget: Resources,
         between = measure(choice) - choice.cost
         if within(choice.cost + between, budget):
             break
-        aside = Resources(*map(max, astuple(aside), astuple(between)))
+        aside = Resources(*map(max, aside.values, between.values))
     return last
 
 
 def within(used: Resources, budget: Resources) -> bool:
     """Whether no resource is overdrawn."""
-    return all(u <= b + 1e-6 for u, b in zip(astuple(used), astuple(budget)))
+    return all(u <= b + 1e-6 for u, b in zip(used.values, budget.values))
 
 
 def fastest_within(plans: list[Plan], budget: Resources, family: str, input_beats: int,
@@ -215,8 +198,8 @@ def fastest_within(plans: list[Plan], budget: Resources, family: str, input_beat
         while low <= high:
             middle = (low + high) // 2
             interval = candidates[middle]
-            choice = smallest(plans, undominated(plans, interval, family), rest,
-                               interval=interval)
+            choice = smallest(plans, [p.options_within(interval, family) for p in plans],
+                              rest, interval=interval)
             if choice is not None:
                 best, high = choice, middle - 1
             else:

@@ -116,7 +116,9 @@ class Plan:
     tensor: str
     output: Tensor
     parts: tuple[tuple[str, Tensor], ...] = ()
-    _options: dict[str, tuple[Option, ...]] = field(default_factory=dict, repr=False)
+    _options: dict[str, tuple[Option, ...]] = field(default_factory=dict, init=False, repr=False)
+    _within: dict[tuple[int, str], list[Option]] = field(default_factory=dict, init=False,
+                                                         repr=False)
 
     @property
     def block_name(self) -> str:
@@ -133,10 +135,25 @@ class Plan:
                 for blocks in [_with_split(self, whole)])
         return self._options[family]
 
+    def options_within(self, interval: int, family: str) -> list[Option]:
+        """Those that keep an interval, without those that take at least as much of everything, and
+        as many clocks, as another."""
+        if (interval, family) not in self._within:
+            kept: list[Option] = []
+            costs = np.empty((0, 1 + len(fields(Resources))))
+            for option in sorted((o for o in self.options(family) if o.cycles <= interval),
+                                 key=lambda o: (sum(o.cost.values), o.cycles)):
+                cost = np.array([option.cycles, *option.cost.values])
+                if not (costs <= cost).all(axis=1).any():
+                    kept.append(option)
+                    costs = np.vstack([costs, cost])
+            self._within[interval, family] = kept
+        return self._within[interval, family]
+
     def same_as(self, other: "Plan") -> bool:
         """Whether both have the same options."""
         return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self)
-                   if f.name != "_options")
+                   if f.init)
 
 
 def _cycles(blocks: list[Block]) -> int:

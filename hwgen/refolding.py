@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from .blocks.width_adapter import adapters_between
 from .families import family_cost
-from .folding import Choice, share_of, smallest, undominated
+from .folding import Choice, share_of, smallest
 from .hardware import INPUT, HwGraph, HwNode, Source
 from .lower import Option, Plan
 from .resources import Resources
@@ -49,7 +49,8 @@ def refold(plans: Iterable[Plan], choice: Choice, hardware: HwGraph, timing: Tim
     run = SteadyRun(hardware, timing)
     plans = list(plans)
     allowed: list[list[Option]] = []
-    for plan, options in zip(plans, undominated(plans, timing.interval, family)):
+    for plan in plans:
+        options = plan.options_within(timing.interval, family)
         present, takes = choice.options[plan.name], parts[plan.name]
         place = _place(hardware, run, plan.name)
         if place is None:

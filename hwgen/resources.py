@@ -1,6 +1,6 @@
 """Counts of FPGA resources."""
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 __all__ = ["Resources"]
 
@@ -21,10 +21,15 @@ class Resources:
                          self.bram36 + other.bram36, self.dsp + other.dsp)
 
     def __sub__(self, other: "Resources") -> "Resources":
-        return Resources(*(a - b for a, b in zip(astuple(self), astuple(other))))
+        return Resources(*(a - b for a, b in zip(self.values, other.values)))
 
     def __radd__(self, other: int) -> "Resources":
         return self  # sum() starts at 0
+
+    @property
+    def values(self) -> tuple[float, float, float, float, float]:
+        """The counts in the order of the fields."""
+        return self.lut, self.lutram, self.ff, self.bram36, self.dsp
 
     def as_dict(self) -> dict[str, float]:
         """Keys lut, lutram, ff, bram36, dsp; whole numbers but for bram36, which is in halves or

@@ -79,36 +79,51 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
     # Each window of padded images delays the second frame once: as many frames as it takes for
     # that to have passed through all of them.
     windows = sum(isinstance(n.block, WindowShiftConfig) for n in hardware.nodes)
-    most = max(2, min(3 + windows, MOST_BEATS // busiest))
+    under_way = 2 + ceil(_Run(hardware, 0, 1, FIFO_LATENCY).latency / interval)
+    numbers = {min(max(number, under_way), max(2, MOST_BEATS // busiest))
+               for number in (3, 5, 3 + windows)}
     for _ in range(8):
-        for frames in sorted({min(3, most), min(5, most), most}):
+        for frames in sorted(numbers):
             run = _Run(hardware, interval, frames, FIFO_LATENCY)
             if run.interval <= interval:
                 break
         if run.interval <= interval:
             break
         interval = run.interval  # a rigid pair of blocks is slower than each of the two
-    under_way = 2 + ceil(run.latency / interval)  # frames, if they are that small
-    if frames < under_way <= MOST_BEATS // busiest:
-        run = _Run(hardware, interval, under_way, FIFO_LATENCY)
     delays = _postpone(hardware, run)
     depths = run.depths()
+    sized = _with_sizes(hardware, run, depths)
     for _ in range(ROUNDS):
-        sized = _with_sizes(hardware, run, depths)
         # FIFOs of two beats pass them on a clock earlier than was assumed.
         run = _Run(sized, interval, run.frames, 0, delays)
-        held = _held(sized, run)
-        if held == depths:
+        depths, before = _held(sized, run), sized
+        sized = _with_sizes(hardware, run, depths)
+        if _memories(sized) == _memories(before):
             break
-        depths = held
     else:
         # Depths that take turns: the larger ones, as long as it takes.
+        run = _Run(sized, interval, run.frames, 0, delays)
+        held = _held(sized, run)
         while any(held[source] > depth for source, depth in depths.items()):
             depths = {source: max(depth, held[source]) for source, depth in depths.items()}
             sized = _with_sizes(hardware, run, depths)
             run = _Run(sized, interval, run.frames, 0, delays)
             held = _held(sized, run)
     return sized, Timing(interval, _Run(sized, 0, 1, 0).latency, depths, delays)
+
+
+def _memories(sized: HwGraph) -> list[tuple[str, int]]:
+    """Nodes of a sized graph with the beats that a FIFO of each holds, or the rows of a window."""
+    def words(block: Block) -> int:
+        if isinstance(block, FifoConfig):
+            return block.depth
+        if isinstance(block, GateConfig):
+            return block.places
+        if isinstance(block, WindowReaderConfig):
+            return block.rows
+        return block.fifo_depth if _has_fifo(block) else 0
+
+    return [(node.name, words(node.block)) for node in sized.nodes]
 
 
 def _held(sized: HwGraph, run: "_Run") -> dict[Source, int]:

@@ -10,6 +10,7 @@ from hwgen.boards import load_board
 from hwgen.build import Target, plan_design
 from hwgen.errors import ModelError
 from hwgen.folding import share_of
+from hwgen.lower import plan_layers
 from hwgen.ops import Requantize
 from hwgen.passes import variants
 from hwgen.types import uint_type
@@ -29,31 +30,44 @@ def layers(built):
     return [plan.name for plan in built.plans]
 
 
+def of_each_variant(graph, wanted):
+    """The designs of all variants."""
+    return [build._plan_variant(variant, plan_layers(variant), wanted)
+            for variant in variants(graph)]
+
+
 def planned(graph, wanted, monkeypatch):
-    """The design that is taken, and those of all variants."""
+    """The layers of the designs that are looked at."""
     every = []
     original = build._plan_variant
 
-    def kept(*arguments):
-        every.append(original(*arguments))
-        return every[-1]
+    def kept(graph, plans, target):
+        every.append([plan.name for plan in plans])
+        return original(graph, plans, target)
 
     monkeypatch.setattr(build, "_plan_variant", kept)
-    return plan_design(graph, wanted), every
+    plan_design(graph, wanted)
+    return every
 
 
 @pytest.mark.parametrize("interval", [300, 1000, 10_000])
-def test_of_the_variants_that_reach_a_rate_the_smallest_is_built(interval, monkeypatch):
-    built, every = planned(inception(), target(interval), monkeypatch)
+def test_of_the_variants_that_reach_a_rate_the_smallest_is_built(interval):
+    every = of_each_variant(inception(), target(interval))
     assert len(every) == 2
     assert all(b.timing.interval <= interval for b in every)
-    assert share_of(built.estimate, BOARD.limits) == min(
+    assert share_of(plan_design(inception(), target(interval)).estimate, BOARD.limits) == min(
         share_of(b.estimate, BOARD.limits) for b in every)
 
 
-def test_without_a_rate_the_fastest_variant_is_built(monkeypatch):
-    built, every = planned(inception(), target(), monkeypatch)
-    assert built.timing.interval == min(b.timing.interval for b in every)
+def test_without_a_rate_the_fastest_variant_is_built():
+    every = of_each_variant(inception(), target())
+    assert plan_design(inception(), target()).timing.interval == min(
+        b.timing.interval for b in every)
+
+
+def test_a_variant_whose_layers_are_clearly_larger_is_not_looked_at(monkeypatch):
+    assert planned(inception(), target(10_000), monkeypatch) == [
+        [MERGED, "two", "three", "pool", "join"]]
 
 
 def test_at_a_low_rate_convolutions_side_by_side_are_one_layer():
@@ -66,7 +80,7 @@ def test_a_network_without_such_layers_is_planned_once(monkeypatch):
     graph = GraphBuilder((4, 4, 2), uint_type(4)).add(
         "a", Requantize([1], [1], 0, "floor", uint_type(2))).build()
     assert variants(graph) == (graph,)
-    assert len(planned(graph, target(1000), monkeypatch)[1]) == 1
+    assert len(planned(graph, target(1000), monkeypatch)) == 1
 
 
 def test_a_variant_that_does_not_fit_is_not_built(monkeypatch):
@@ -82,8 +96,8 @@ def test_a_variant_that_does_not_fit_is_not_built(monkeypatch):
 
 
 @pytest.mark.parametrize("variant", [0, 1])
-def test_a_fold_file_tells_which_variant_it_is_of(variant, tmp_path, monkeypatch):
-    _, every = planned(inception(), target(10_000), monkeypatch)
+def test_a_fold_file_tells_which_variant_it_is_of(variant, tmp_path):
+    every = of_each_variant(inception(), target(10_000))
     folding = {name: option.folding for name, option in every[variant].choice.options.items()}
     (tmp_path / "fold.json").write_text(json.dumps({"layers": folding}))
     built = plan_design(inception(), target(fold=tmp_path / "fold.json"))

@@ -1,5 +1,6 @@
 """Neuron layer: dot products with constant weights, folded over inputs and outputs."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -443,13 +444,13 @@ class NeuronLayerConfig(BufferedBlock):
             unlike = len(np.unique(bits[:, (bits != bits[0]).any(axis=0)], axis=1).T)
             parts += Resources(lut=unlike * rom_luts(len(codes)), ff=unlike)
         # The held beat, and its copies beside the weight memory; what goes beside the sums.
-        beside = self.memory.latency + PRODUCT_CLOCKS
+        memory_clocks = self.memory.latency
+        beside = memory_clocks + PRODUCT_CLOCKS
         groups = (self.rounds * self.hold - 1).bit_length()
         parts += Resources(ff=self.input.data_width + beside)
-        for lag in (lag for products in self.products for lag in products.lags):
-            late = self.memory.latency + lag
-            parts += Resources(ff=self.input.dtype.width) if 1 < late <= self.hold else \
-                delay_resources(self.input.dtype.width, late)
+        for lag, lanes in Counter(lag for p in self.products for lag in p.lags).items():
+            late, bits = memory_clocks + lag, lanes * self.input.dtype.width
+            parts += Resources(ff=bits) if 1 < late <= self.hold else delay_resources(bits, late)
         parts += delay_resources(2 + (self.steps > 1) + groups, beside)
         in_order = (self.hold - 1).bit_length()
         in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))

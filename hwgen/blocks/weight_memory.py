@@ -1,5 +1,6 @@
 """Memory of a layer's weights: a word for each step of each neurons' turn."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,7 +142,8 @@ class WeightMemory:
     def estimate(self, family: str = "xc7") -> Resources:
         """What memory, unpacker and, if it is not made of the others, address take."""
         a_lane = self.weights // len(self.lags) * self.weight_type.width
-        late = sum((delay_resources(a_lane, lag) for lag in self.lags), Resources())
+        late = sum((delay_resources(lanes * a_lane, lag)
+                    for lag, lanes in Counter(self.lags).items()), Resources())
         if self.style == "parity" and self.parity:
             return self.parity.estimate(family) + late
         bits = 0 if self.joint else (self.words - 1).bit_length()
