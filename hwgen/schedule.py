@@ -23,6 +23,7 @@ from typing import TypeGuard
 import numpy as np
 
 from .blocks.block import Block, BufferedBlock
+from .blocks.concat import ConcatConfig
 from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.fifo import FifoConfig, fifo_resources
 from .blocks.gate import GateConfig
@@ -341,7 +342,7 @@ def _postpone(hardware: HwGraph, run: _Run) -> dict[tuple[str, int], int]:
     to the front, as what is in front of a block may start later then, too.
     """
     found: dict[tuple[str, int], int] = {}
-    rigid, gates = _rigid(hardware), _gates(hardware)
+    rigid, gates, consumers = _rigid(hardware), _gates(hardware), hardware.consumers()
     units: dict[str, list[HwNode]] = {}
     for node in hardware.nodes:
         # What follows without a FIFO starts later with what is in front.
@@ -349,6 +350,15 @@ def _postpone(hardware: HwGraph, run: _Run) -> dict[tuple[str, int], int]:
                       or gates.get(source.node, source.node) != source.node), None)
         units[node.name] = units.get(first, []) if first else []
         units[node.name].append(node)
+
+    def spare(source: Source) -> int:
+        """Clocks that each beat waits for its reader, at least."""
+        waits = (run.taken[source] - run.offered[source]).reshape(run.frames, -1)
+        reader = consumers.get(source)
+        if reader and isinstance(reader[0].block, ConcatConfig):
+            # Of a frame's first pixel it takes this part before it waits for the others.
+            waits = waits[:, hardware.stream(source).beats_per_pixel:]
+        return int(waits.min()) if waits.size else 0
 
     def cost(source: Source, delay: int, *, read: bool = False) -> float:
         """LUTs, and block RAMs as such, of a FIFO whose producer or reader starts later."""
@@ -366,7 +376,7 @@ def _postpone(hardware: HwGraph, run: _Run) -> dict[tuple[str, int], int]:
                 and not _ends_open(hardware.node(source.node), rigid, gates)]
         entries = {(node.name, port): source for node in unit
                    for port, source in enumerate(node.sources) if source.node not in names}
-        most = min(int((run.taken[end] - run.offered[end]).min()) for end in ends)
+        most = min(spare(end) for end in ends)
         if most <= 0 or any(source.node == INPUT for source in entries.values()):
             continue
         behind = partial(_sum_of, cost, ends)

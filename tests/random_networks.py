@@ -64,7 +64,10 @@ def random_folding(graph: Graph, rng: np.random.Generator, exact_depths: bool) -
     """
     plans = plan_layers(graph)
     chosen = {plan.name: _option(rng, plan) for plan in plans}
-    hardware = build_hardware(graph, plans, chosen)
+    cycles = max(option.cycles for option in chosen.values())
+    # Every third is made for a lower rate than it could have.
+    interval = int(cycles * rng.uniform(1, 2)) if rng.integers(3) == 0 else None
+    hardware = build_hardware(graph, plans, chosen, interval)
     if not exact_depths:
         return Design(graph, plans, chosen, *size_buffers(hardware))
     with patch.object(schedule, "round_depth", lambda depth, width, frame: depth):

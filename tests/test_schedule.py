@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from hwgen import schedule
 from hwgen.blocks.fifo import FifoConfig
 from hwgen.blocks.fork import ForkConfig
 from hwgen.blocks.neuron_layer import NeuronLayerConfig
+from hwgen.blocks.pace import PaceConfig
 from hwgen.blocks.primitives import StreamFifo
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.hardware import INPUT, Source
@@ -23,12 +25,12 @@ def requantize():
     return Requantize([1], [2], 0, "half_up", uint_type(2))
 
 
-def build(builder, **wanted):
+def build(builder, interval=None, **wanted):
     plans = plan_layers(builder.build())
     chosen = {p.name: next(o for o in p.options("xc7")
                            if all(o.folding.get(k) == v
                                   for k, v in wanted.get(p.name, {}).items())) for p in plans}
-    return size_buffers(build_hardware(builder.build(), plans, chosen))
+    return size_buffers(build_hardware(builder.build(), plans, chosen, interval))
 
 
 def image(size=(6, 8), channels=2):
@@ -58,6 +60,41 @@ def test_a_window_and_its_neurons_are_slower_than_each_alone():
     # Two clocks a window; but one and two columns of padding between windows of two rows, and
     # two rows and two columns of padding between frames.
     assert timing.interval == 6 * 7 * 2 + 5 * 3 + (2 * 10 + 3)
+
+
+# A rate below what the blocks could do.
+
+def paced(interval):
+    return build(image((6, 8), 1).add("a", conv(3, 1, 2)), interval, a={"pe": 1, "window": "shift"})
+
+
+@pytest.mark.parametrize("interval, pace", [(400, 8), (431, 8), (432, 9), (9600, 200)])
+def test_the_input_is_taken_evenly_at_the_rate_that_is_wanted(interval, pace):
+    hardware, timing = paced(interval)
+    first = hardware.nodes[0]
+    assert (first.name, first.block.clocks) == ("input_pace", pace)
+    assert first.sources == (Source(INPUT),)
+    assert timing.interval == 6 * 8 * pace <= interval
+
+
+@pytest.mark.parametrize("interval", [None, 97, 143])
+def test_an_input_is_not_slowed_below_what_the_blocks_take(interval):
+    hardware, timing = paced(interval)
+    assert not any(isinstance(node.block, PaceConfig) for node in hardware.nodes)
+    assert timing.interval == paced(None)[1].interval
+
+
+def test_a_paced_input_needs_smaller_fifos():
+    """Rows of windows two rows apart: bursts, for which a slow layer needs a FIFO."""
+    def network():
+        return image((16, 16), 1).add("a", conv(3, 1, 2)).add("act", requantize()).add(
+            "p", MaxPool((2, 2), (2, 2))).add("b", conv(1, 2, 16))
+
+    wanted = {"a": {"pe": 1, "window": "shift"}, "b": {"pe": 1, "simd": 1}}
+    slowest = 8 * 8 * 16 * 2
+    depths = [sum(build(network(), interval, **wanted)[1].depths.values())
+              for interval in (None, 2 * slowest)]
+    assert depths[1] < depths[0]
 
 
 # FIFOs.
@@ -114,6 +151,50 @@ def test_a_fork_has_a_fifo_at_each_output():
     fork, = (n for n in hardware.nodes if isinstance(n.block, ForkConfig))
     assert [hardware.consumers()[Source(fork.name, port)][0].name for port in range(2)] == [
         "x_fork_fifo0", "x_fork_fifo1"]
+
+
+# Blocks that start later than they could.
+
+def branches(reduced):
+    """A 3x3 of few channels to many beside a 5x5: what the first makes waits for a row."""
+    act = requantize()
+    return (image((24, 24), reduced).add("a", conv(3, reduced, 8), "x").add("act", act)
+            .add("b", conv(5, reduced, 8), "x").add("act2", act)
+            .add("join", Concat(), "act", "act2"))
+
+
+def joined(reduced):
+    wanted = {"window": "shift", "pe": 1, "simd": 9}
+    return build(branches(reduced), a=wanted, b=wanted | {"simd": 25}, join={"lanes": 1})
+
+
+def test_a_block_starts_later_where_less_waits_in_front_of_it_than_behind():
+    hardware, timing = joined(1)
+    assert set(timing.delays) == {("a_window", 0)}
+    assert timing.delays["a_window", 0] > 0
+    # A row of 24 pixels is 24 beats in front and 192 behind.
+    assert timing.depths[Source("a")] < 120
+    assert timing.depths[Source("x_fork", 0)] > 24
+
+
+def test_a_block_that_starts_later_holds_nothing_up(monkeypatch):
+    _, timing = joined(1)
+    monkeypatch.setattr(schedule, "_postpone", lambda hardware, run: {})
+    _, soon = joined(1)
+    assert timing.interval == soon.interval
+    assert timing.latency == soon.latency
+    assert soon.depths[Source("a")] > 192
+
+
+@pytest.mark.parametrize("reduced, less", [(1, True), (8, True), (32, False)])
+def test_blocks_only_start_later_where_that_takes_less(reduced, less, monkeypatch):
+    def takes():
+        used = joined(reduced)[0].estimate("xc7")
+        return used.lut + 300 * used.bram36
+
+    late = takes()
+    monkeypatch.setattr(schedule, "_postpone", lambda hardware, run: {})
+    assert late < takes() if less else late == takes()
 
 
 # Sizes.
