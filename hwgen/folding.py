@@ -218,10 +218,15 @@ def shortfall(parts: dict[str, Resources], budget: Resources, what: str) -> list
         used, limit = getattr(total, f.name), getattr(budget, f.name)
         if used > limit:
             takers = sorted(parts, key=lambda n: -getattr(parts[n], f.name))[:3]
-            listed = ", ".join(f"{n} {getattr(parts[n], f.name):.0f}" for n in takers)
-            lines.append(f"{what}: {f.name} needed {used:.0f}, allowed {limit:.0f}; "
+            listed = ", ".join(f"{n} {_amount(getattr(parts[n], f.name))}" for n in takers)
+            lines.append(f"{what}: {f.name} needed {_amount(used)}, allowed {_amount(limit)}; "
                          f"most goes to {listed}")
     return lines
+
+
+def _amount(count: float) -> str:
+    """Whole numbers where there are many; block RAMs come in halves or ninths."""
+    return f"{count:.0f}" if count >= 100 else f"{round(count, 2):g}"
 
 
 def fold_from_file(plans: list[Plan], path: Path, family: str) -> Choice:
