@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from .blocks.pace import PaceConfig
 from .boards import Board
 from .callbacks import OnStep
 from .constraints import write_constraints
@@ -27,6 +28,7 @@ from .folding import (
     least_interval,
     named_layers,
     overdraft,
+    pace_from_file,
     share_of,
     shortfall,
     within,
@@ -34,7 +36,7 @@ from .folding import (
 from .graph import Graph
 from .hardware import HwGraph, Source
 from .host import host_work
-from .lower import Plan, build_hardware, plan_layers
+from .lower import Plan, build_hardware, pace_within, plan_layers
 from .model import Model
 from .passes import run_pipeline, variants
 from .refolding import refold
@@ -180,9 +182,16 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
     most = floor(target.clock_mhz * 1e6 / target.fps) if target.fps is not None else None
     where = f"{graph.name}: does not fit {target.board.name}"
 
+    def pace(choice: Choice) -> int:
+        # Of a design that could be faster than was asked for, evenly paced frames need smaller
+        # FIFOs than frames at full speed.
+        if most is not None:
+            return pace_within(most, graph, plans, choice.options)
+        return pace_from_file(target.fold, graph.input) if target.fold is not None else 1
+
     @cache
     def realize(choice: Choice) -> Built:
-        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options, most))
+        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options, pace(choice)))
         parts: dict[str, Resources] = {}
         for node in hardware.nodes:
             parts[node.layer] = parts.get(node.layer, Resources()) \
@@ -193,7 +202,7 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
         return realize(choice).estimate
 
     if target.fold is not None:
-        built = realize(fold_from_file(plans, target.fold, family))
+        built = realize(fold_from_file(plans, target.fold, family, graph.input))
     elif target.fps is not None:
         assert most is not None
         interval = most
@@ -297,8 +306,10 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
         fifos=find_fifos(hardware))
     design.save(folder)
     model.save(folder / "model")
-    folding: dict[str, dict[str, Any]] = {name: dict(option.folding) for name, option in
-                                          built.choice.options.items()}
+    folding: dict[str, dict[str, Any]] = {
+        node.layer: node.block.folding for node in hardware.nodes
+        if isinstance(node.block, PaceConfig)}
+    folding |= {name: dict(option.folding) for name, option in built.choice.options.items()}
     (folder / "fold.json").write_text(json.dumps({"layers": folding}, indent=1) + "\n")
     write_constraints(folder, design, target.board)
     report = new_report(design, target.board, folding=folding,

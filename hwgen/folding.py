@@ -16,7 +16,7 @@ from .ops import Conv
 from .resources import Resources
 
 __all__ = ["Choice", "choose_for_interval", "fastest_within", "fitting", "fold_from_file",
-           "least_interval", "named_layers", "overdraft", "share_of", "shortfall",
+           "least_interval", "named_layers", "overdraft", "pace_from_file", "share_of", "shortfall",
            "smallest", "within"]
 
 ROUNDS = 8
@@ -229,12 +229,13 @@ def _amount(count: float) -> str:
     return f"{count:.0f}" if count >= 100 else f"{round(count, 2):g}"
 
 
-def fold_from_file(plans: list[Plan], path: Path, family: str) -> Choice:
+def fold_from_file(plans: list[Plan], path: Path, family: str, input_name: str = "") -> Choice:
     """The options that a fold file names: ``{"layers": {"conv1": {"pe": 4, "simd": 9}}}``.
 
-    Fields that are left out are free: the smallest matching design is taken.
+    Fields that are left out are free: the smallest matching design is taken. What it says of the
+    network's input, :func:`pace_from_file` reads.
     """
-    layers = _read(path)
+    layers = {name: layer for name, layer in _read(path).items() if name != input_name}
     names = [p.name for p in plans]
     problems = [f"{path}: {name}: no such layer" + _did_you_mean(name, names)
                 for name in layers if name not in names]
@@ -252,6 +253,20 @@ def fold_from_file(plans: list[Plan], path: Path, family: str) -> Choice:
     if problems:
         raise ModelError(*problems)
     return Choice(options)
+
+
+def pace_from_file(path: Path, input_name: str) -> int:
+    """Clocks from a beat of input to the next that a fold file states, ``{"layers": {"x":
+    {"clocks": 16}}}``; 1 if it does not."""
+    wanted = dict(_read(path).get(input_name, {}))
+    pace = wanted.pop("clocks", 1)
+    if wanted:
+        raise ModelError(f"{path}: {input_name}: has no {next(iter(wanted))!r}; of the network's "
+                         "input there is only 'clocks'")
+    if type(pace) is not int or pace < 1:
+        raise ModelError(f"{path}: {input_name}: clocks can't be {pace!r}; it is a whole number, "
+                         "at least 1")
+    return pace
 
 
 def named_layers(path: Path) -> set[str]:

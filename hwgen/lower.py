@@ -59,7 +59,7 @@ from .resources import Resources
 from .streams import TensorStream
 from .types import NumType
 
-__all__ = ["Option", "Plan", "build_hardware", "plan_layers", "unique_name"]
+__all__ = ["Option", "Plan", "build_hardware", "pace_within", "plan_layers", "unique_name"]
 
 BUILT = (Add, ArgMax, Concat, Conv, Crop, DepthToSpace, MaxPool, Select, Upsample, Windows,
          ZeroInsert)
@@ -342,21 +342,16 @@ def _select_choices(op: Select, tensor: Tensor):
 
 
 def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option],
-                   interval: int | None = None) -> HwGraph:
+                   pace: int = 1) -> HwGraph:
     """Blocks of every layer with forks where a tensor has several readers and width adapters
-    where lanes differ. FIFOs come later (:mod:`hwgen.schedule`).
-
-    Where the blocks could be faster, frames come no faster than evenly over nearly ``interval``
-    clocks each, if given: that takes smaller FIFOs.
-    """
+    where lanes differ; the input is taken at one beat in ``pace`` clocks. FIFOs come later
+    (:mod:`hwgen.schedule`)."""
     readers: dict[str, list[str]] = defaultdict(list)
     for plan in plans:
         for name, _ in plan.inputs:
             readers[name].append(plan.name)
 
-    tensor = graph.input_tensor
-    lanes = _input_lanes(tensor, [chosen[p].inputs[0] for p in readers[graph.input]])
-    stream = TensorStream(tensor.dtype, tensor.shape, lanes)
+    stream = _input_stream(graph, plans, chosen)
     nodes: list[HwNode] = []
     available: dict[str, list[Source]] = {}
 
@@ -374,8 +369,7 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option],
     taken = {"hwgen_top", ROM, PARITY_ROM, MAC, MAC_ROWS, *ARITHMETIC_MODULES}
     block_names = {plan.name: unique_name(plan.name, taken) for plan in plans}
     first = Source(INPUT)
-    pace = interval // stream.beats if interval else 1
-    if pace > 1 and pace * stream.beats > max(option.cycles for option in chosen.values()):
+    if pace > 1:
         first = Source(unique_name("input_pace", taken))
         nodes.append(HwNode(first.node, PaceConfig(stream, pace), (Source(INPUT),), graph.input))
     publish(graph.input, first, stream, graph.input)
@@ -405,6 +399,21 @@ def build_hardware(graph: Graph, plans: list[Plan], chosen: dict[str, Option],
                        available[_output_root(graph)].pop(0), graph.output)
     hardware.check()
     return hardware
+
+
+def pace_within(interval: int, graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -> int:
+    """Clocks from a beat of input to the next with which a frame takes nearly ``interval`` clocks;
+    1 where the layers are no faster than that."""
+    beats = _input_stream(graph, plans, chosen).beats
+    pace = interval // beats
+    return pace if pace * beats > max(option.cycles for option in chosen.values()) else 1
+
+
+def _input_stream(graph: Graph, plans: list[Plan], chosen: dict[str, Option]) -> TensorStream:
+    tensor = graph.input_tensor
+    readers = [chosen[plan.name].inputs[0] for plan in plans for name, _ in plan.inputs
+               if name == graph.input]
+    return TensorStream(tensor.dtype, tensor.shape, _input_lanes(tensor, readers))
 
 
 def _with_gates(nodes: list[HwNode], taken: set[str]) -> list[HwNode]:

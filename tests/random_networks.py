@@ -15,7 +15,7 @@ from hwgen import schedule
 from hwgen.errors import ModelError
 from hwgen.graph import Graph
 from hwgen.hardware import HwGraph
-from hwgen.lower import Option, Plan, build_hardware, plan_layers
+from hwgen.lower import Option, Plan, build_hardware, pace_within, plan_layers
 from hwgen.model import Model
 from hwgen.ops import ROUNDINGS
 from hwgen.passes import run_pipeline, variants
@@ -66,8 +66,8 @@ def random_folding(graph: Graph, rng: np.random.Generator, exact_depths: bool) -
     chosen = {plan.name: _option(rng, plan) for plan in plans}
     cycles = max(option.cycles for option in chosen.values())
     # Every third is made for a lower rate than it could have.
-    interval = int(cycles * rng.uniform(1, 2)) if rng.integers(3) == 0 else None
-    hardware = build_hardware(graph, plans, chosen, interval)
+    interval = int(cycles * rng.uniform(1, 2)) if rng.integers(3) == 0 else cycles
+    hardware = build_hardware(graph, plans, chosen, pace_within(interval, graph, plans, chosen))
     if not exact_depths:
         return Design(graph, plans, chosen, *size_buffers(hardware))
     with patch.object(schedule, "round_depth", lambda depth, width, frame: depth):

@@ -12,6 +12,7 @@ from hwgen.folding import (
     fitting,
     fold_from_file,
     least_interval,
+    pace_from_file,
     shortfall,
 )
 from hwgen.lower import plan_layers
@@ -210,6 +211,31 @@ def test_what_a_fold_file_leaves_out_is_the_smallest_that_matches(plans, tmp_pat
                                   if o.folding["pe"] == 4 and "multiply" not in o.folding)
     assert choice.options["fc"].cost.lut == min(o.cost.lut for o in plans[1].options("xc7")
                                                 if "multiply" not in o.folding)
+
+
+def pace(tmp_path, content):
+    path = tmp_path / "fold.json"
+    path.write_text(json.dumps({"layers": content}))
+    return pace_from_file(path, "x")
+
+
+@pytest.mark.parametrize("content, clocks", [({"x": {"clocks": 16}}, 16), ({"x": {}}, 1), ({}, 1),
+                                             ({"conv1": {"pe": 2}, "x": {"clocks": 1}}, 1)])
+def test_a_fold_file_can_state_the_pace_of_the_input(content, clocks, tmp_path):
+    assert pace(tmp_path, content) == clocks
+
+
+@pytest.mark.parametrize("clocks", [0, -1, 2.0, "16", True, None])
+def test_the_pace_of_the_input_is_a_whole_number_of_clocks(clocks, tmp_path):
+    with pytest.raises(ModelError, match=r"fold\.json: x: clocks can't be .*; it is a whole number, "
+                                         r"at least 1$"):
+        pace(tmp_path, {"x": {"clocks": clocks}})
+
+
+def test_other_fields_of_the_input_are_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"fold\.json: x: has no 'pe'; of the network's input "
+                                         r"there is only 'clocks'$"):
+        pace(tmp_path, {"x": {"clocks": 2, "pe": 1}})
 
 
 def test_the_folding_of_a_design_is_taken_back(plans, tmp_path):

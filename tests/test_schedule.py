@@ -9,7 +9,7 @@ from hwgen.blocks.pace import PaceConfig
 from hwgen.blocks.primitives import StreamFifo
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.hardware import INPUT, Source
-from hwgen.lower import build_hardware, plan_layers
+from hwgen.lower import build_hardware, pace_within, plan_layers
 from hwgen.ops import Add, Concat, Conv, MaxPool, Requantize
 from hwgen.schedule import round_depth, size_buffers
 from hwgen.types import TERNARY, uint_type
@@ -30,7 +30,8 @@ def build(builder, interval=None, **wanted):
     chosen = {p.name: next(o for o in p.options("xc7")
                            if all(o.folding.get(k) == v
                                   for k, v in wanted.get(p.name, {}).items())) for p in plans}
-    return size_buffers(build_hardware(builder.build(), plans, chosen, interval))
+    pace = pace_within(interval, builder.build(), plans, chosen) if interval else 1
+    return size_buffers(build_hardware(builder.build(), plans, chosen, pace))
 
 
 def image(size=(6, 8), channels=2):

@@ -44,6 +44,10 @@ class PaceConfig(PassThrough):
     def cycles(self) -> int:
         return self.stream.beats * self.clocks
 
+    @property
+    def folding(self) -> dict[str, int]:
+        return {"clocks": self.clocks}
+
     def create(self) -> "Pace":
         return Pace(self)
 
