@@ -7,6 +7,7 @@ from math import ceil
 import numpy as np
 from amaranth import Array, Const, Module, Mux, Signal, Value, signed
 
+from ..arith.bit_heap import LUT_INPUTS
 from ..ops import DOUBLING_SHIFT, Clip, Requantize
 from ..resources import Resources
 from ..types import NumType, smallest_type
@@ -18,10 +19,6 @@ __all__ = ["ShiftActivation", "ShiftUnit", "signed_digits"]
 
 MOST_DIGITS = 3  # of a constant factor that shifted sums multiply with
 MOST_SHIFTS = 4  # of unlike channels, of which a table chooses one
-
-
-SHARES = (0, 0.05, 0.35, 0.45, 0.55, 0.65, 0.75, 0.8, 0.85)
-"""Of the LUTs that sums and clips of so many input bits would take bit by bit."""
 
 
 def signed_digits(number: int) -> tuple[tuple[int, int], ...]:
@@ -168,6 +165,19 @@ class ShiftActivation(Activation):
         return smallest_type(kind.low >> self.shift, kind.high >> self.shift)
 
     @property
+    def reach(self) -> tuple[int, int]:
+        """Smallest and largest number that the clip takes, or bounds of them."""
+        kind, shift = self.before_clip, self.shift
+        if self.rounds_twice:
+            return kind.low, kind.high
+        factors, offsets = np.broadcast_arrays(self.multiplier, self.offset)
+        ends = [int(m) * v + int(o) for m, o in zip(factors, offsets)
+                for v in (self.in_type.low, self.in_type.high)]
+        most = (1 << shift) - 1 if self.rounding != "floor" else 0
+        return ((min(ends) >> shift) + self.zero_point,
+                (max(ends) + most >> shift) + self.zero_point)
+
+    @property
     def rounds_twice(self) -> bool:
         """Whether rounding is TensorFlow Lite's, by more bits than its first step takes."""
         return self.rounding == "tflite" and self.shift > DOUBLING_SHIFT
@@ -202,13 +212,19 @@ class ShiftActivation(Activation):
         width = self.product.width
         adders = max(len(self.digits) - 1, 0) if self.by_adders else 0
         sums = self.adds + self.rounds_twice + adders
-        clips = self.bounds != (self.before_clip.low, self.before_clip.high)
-        lut = sums * width + clips * (2 * self.out_type.width + ceil(width / 4)) \
-            + (self.dsp_slices > 1) * max(0, width - 17)
-        # Fitted to synthesis: of few input bits, sums are tables, and many of their bits are equal.
+        low, high = (self.reach[0] < self.bounds[0]), (self.reach[1] > self.bounds[1])
+        # Bits that are added: what is shifted out of a product, or in, needs no adder.
+        bits = self.rounds_twice * width
+        if adders:
+            (_, last), *_, (sign, first) = sorted(self.digits, key=lambda digit: -digit[1])
+            bits += adders * (width - first) - (last - first) * (sign > 0)
+        if self.adds:
+            bits += self.rounded.width - self.shift + (self.rounding == "half_even")
+        # Fitted to synthesis. A clip of many bits is a reset or set of registers.
+        narrow = self.in_type.width <= LUT_INPUTS
+        lut = 1.15 * bits + high * self.out_type.width * (1 if narrow else 0.15) \
+            + 1.2 * (low + high) + (self.dsp_slices > 1) * max(0, width - 17)
         varies = max(len(self.multiplier), len(self.offset)) > 1 and self.groups > 1
-        bits = self.in_type.width + varies * (self.groups - 1).bit_length()
-        lut *= SHARES[min(bits, len(SHARES) - 1)]
         used = Resources(lut=lut, ff=sums * width + self.out_type.width, dsp=self.dsp_slices)
         if self.shifts:
             used += Resources(lut=self.out_type.width / 2 * (len(self.shifts) - 1) * varies,
@@ -257,10 +273,10 @@ class ShiftUnit(ActivationUnit):
                 x = x >> shift
             y = Signal(cfg.out_type.width, name=f"y_{n}", reset_less=True)
             clipped = self._encode(x)
-            before = cfg.before_clip
-            if before.high > high:
+            least, most = cfg.reach
+            if most > high:
                 clipped = Mux(x > high, self._code(high), clipped)
-            if before.low < low:
+            if least < low:
                 clipped = Mux(x < low, self._code(low), clipped)
             m.d.sync += y.eq(clipped)
             m.d.comb += self.y.word_select(n, cfg.out_type.width).eq(y)

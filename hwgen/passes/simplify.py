@@ -1,4 +1,4 @@
-"""Operations that change nothing."""
+"""Operations that change nothing, and numbers that say the same in fewer bits."""
 
 from dataclasses import replace
 
@@ -15,8 +15,9 @@ def simplify(graph: Graph) -> Graph:
     """Remove every operation that hands its input on unchanged.
 
     Requires types that hold every value. A Reshape of a Reshape, and a Select of a Select, become
-    one. An identity that is the output of the graph goes only if its type stays and a layer is left
-    to take its scale and offset.
+    one. Factors of a Requantize lose the powers of two that its shift takes away again. An identity
+    that is the output of the graph goes only if its type stays and a layer is left to take its
+    scale and offset.
     """
     graph = _merged(graph)
     targets: dict[str, str] = {}
@@ -46,8 +47,23 @@ def _merged(graph: Graph) -> Graph:
             indices = before.op.indices
             node = replace(node, op=Select(tuple(indices[i] for i in node.op.indices)),
                            inputs=before.inputs)
+        elif isinstance(node.op, Requantize):
+            node = replace(node, op=_in_lowest_terms(node.op))
         nodes[node.name] = node
     return prune(graph.with_nodes(nodes.values()))
+
+
+def _in_lowest_terms(op: Requantize) -> Requantize:
+    """The same fractions of smaller numbers; none of TensorFlow Lite's rounding, whose two steps
+    depend on the shift."""
+    multiplier, shift, offset = np.broadcast_arrays(op.multiplier, op.shift, op.offset)
+    common = np.array([int(bits) & -int(bits) for bits in multiplier | offset])
+    even = np.minimum(np.where(common > 0, common, np.int64(1) << shift), np.int64(1) << shift)
+    if op.rounding == "tflite" or (even == 1).all():
+        return op
+    parts = [multiplier // even, shift - np.log2(even).astype(np.int64), offset // even]
+    multiplier, shift, offset = (part[:1] if (part == part[0]).all() else part for part in parts)
+    return replace(op, multiplier=multiplier, shift=shift, offset=offset)
 
 
 def _is_identity(graph: Graph, node: Node) -> bool:

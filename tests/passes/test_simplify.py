@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from hwgen.ops import Add, Bias, Clip, Crop, Requantize, Reshape, Select, Upsample, Windows
+from hwgen.ops import (
+    ROUNDINGS,
+    Add,
+    Bias,
+    Clip,
+    Crop,
+    Requantize,
+    Reshape,
+    Select,
+    Upsample,
+    Windows,
+)
 from hwgen.passes import simplify, verify
 from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder, all_values
@@ -123,3 +134,34 @@ def test_an_identity_that_gives_the_output_its_type_stays():
     graph = GraphBuilder((1, 16, 2), int_type(4)).add("first", Bias([0, 0])) \
         .add("act", Requantize([1], [0], 0, "floor", int_type(8))).build()
     assert simplified(graph) == ["first", "act"]
+
+
+# Lowest terms.
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("given, lowest", [
+    (([6], [1], [0]), ([3], [0], [0])),
+    (([8], [2], [0]), ([2], [0], [0])),
+    (([2], [3], [0]), ([1], [2], [0])),
+    (([5], [4], [0]), ([5], [4], [0])),
+    (([6], [3], [4]), ([3], [2], [2])),
+    (([6], [3], [1]), ([6], [3], [1])),
+    (([-6], [2], [2]), ([-3], [1], [1])),
+    (([0], [4], [0]), ([0], [0], [0])),
+    (([2, 12], [1, 3], [0]), ([1, 3], [0, 1], [0])),
+    (([2, 4], [2, 3], [0]), ([1], [1], [0])),
+])
+def test_a_factor_and_its_shift_are_in_lowest_terms(given, lowest, rounding):
+    multiplier, shift, offset = given
+    op = Requantize(multiplier, shift, 0, rounding, int_type(4), offset)
+    graph = middle(op)
+    result = simplify(graph)
+    found = result.node("op").op
+    assert [found.multiplier.tolist(), found.shift.tolist(), found.offset.tolist()] == list(lowest)
+    x = all_values(graph.input_tensor.dtype, graph.input_tensor.shape[2])
+    np.testing.assert_array_equal(result.run(x), graph.run(x))
+
+
+def test_tensorflow_lite_s_shifts_stay_as_they_are():
+    op = Requantize([1 << 30], [33], 0, "tflite", int_type(4))
+    assert simplify(middle(op)).node("op").op is op
