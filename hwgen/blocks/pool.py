@@ -142,8 +142,8 @@ class PoolAxisConfig:
         lanes, width = self.input.lanes, self.out_type.width
         # Fitted to synthesis. A maximum of two bits, and the choice to start anew, share LUTs.
         combine = 2 * width if self.mode == "sum" else width if width == 1 \
-            else 1.5 * width if width == 2 else 2.5 * width
-        value = width * (0.5 if self.mode == "sum" else 0.4 if width <= 2 else 0.75)
+            else 1.5 * width if width == 2 else 2.25 * width
+        value = width * (0.5 if self.mode == "sum" else 0.4 if width <= 2 else 0.65)
         lanes_lut = lanes * (self.slots * combine + value * (self.slots > 0))
         position, others = (self.positions - 1).bit_length(), \
             (self.inner - 1).bit_length() + (self.runs - 1).bit_length()

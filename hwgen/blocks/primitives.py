@@ -12,8 +12,8 @@ from ..resources import Resources
 from .counters import Orbit, turns
 from .export import Export
 
-__all__ = ["DelayLine", "ROM", "Rom", "StreamFifo", "addresses", "delay",
-           "delay_resources", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
+__all__ = ["DelayLine", "ROM", "Rom", "StreamFifo", "addresses", "delay", "delay_resources",
+           "fill_gaps", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
            "rom_tiling", "row_luts"]
 
 ROM = "hwgen_rom"
@@ -292,12 +292,30 @@ class StreamFifo(wiring.Component):
         return m
 
 
+MULTIPLEXED_WORDS = 256
+"""Of a memory of constants: four LUTs and the multiplexers of their slice give a bit of so many."""
+
+
 def rom_luts(depth: int) -> float:
     """LUTs of one bit of a memory of constants: a LUT6 holds 64, wider ones add multiplexers."""
     if depth <= 64:
         return 1.0
+    if depth <= MULTIPLEXED_WORDS:
+        return 2.0 if depth <= 128 else 4.0
     blocks = ceil(depth / 64)
-    return blocks + (ceil(blocks / 4) if blocks > 4 else 0)
+    return blocks + ceil(blocks / 4)
+
+
+def fill_gaps(words: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Words of a memory of constants, with others of them in places that are never read.
+
+    Zeros there, or nothing, would be a pattern, for which synthesis gives up the multiplexers of
+    slices: up to a third more LUTs.
+    """
+    filled, places = words.copy(), np.flatnonzero(used)
+    gaps = np.flatnonzero(~used)
+    filled[gaps] = words[np.random.default_rng(len(words)).choice(places, len(gaps))]
+    return filled
 
 
 TILES = ((36, 1024), (72, 512), (18, 2048), (9, 4096), (18, 1024), (36, 512), (9, 2048), (4, 8192),
@@ -404,7 +422,11 @@ class Rom(wiring.Component):
             m.d.comb += self.data.eq(words[0])
             return m
         if self.style == "logic":
-            m.submodules.rom = rom = memory.Memory(shape=self.width, depth=self.depth, init=words,
+            if 64 < self.depth <= MULTIPLEXED_WORDS:
+                places = np.arange(1 << (self.depth - 1).bit_length())
+                words = fill_gaps(np.array([*words, *[0] * (len(places) - self.depth)], object),
+                                  places < self.depth).tolist()
+            m.submodules.rom = rom = memory.Memory(shape=self.width, depth=len(words), init=words,
                                                    attrs={"rom_style": "logic"})
             read = rom.read_port()
             m.d.comb += [read.addr.eq(self.addr), read.en.eq(1), self.data.eq(read.data)]

@@ -105,13 +105,22 @@ class ThresholdActivation(Activation):
         """A binary search."""
         width, out = self.compare.width, self.out_type.width
         lut = 0.0
+        of_lanes = self.levels.reshape(-1, self.lanes, self.levels.shape[1])
         for stage in range(self.bits):
             index = self.group_width + stage
             constants = 0.5 if 1 < index <= LUT_INPUTS else ceil((1 << index) / 64)
             alone = self.packs_constants and index > 1
             within = (0.2, 0.65, 0.65, 0.85, 1.0)[min(index, 4)]  # the LUTs that compare
-            lut += width * (0.5 + constants if alone else within)
-        return Resources(lut=self.lanes * (lut + out),
+            takes = width * (0.5 + constants if alone else within)
+            # Some lanes have one level at this step, which may be out of reach: levels repeat
+            # where the sums are of few values.
+            half = 1 << self.bits - 1 - stage
+            at_once = of_lanes[:, :, half - 1::2 * half]
+            one = np.ptp(at_once, axis=(0, 2)) == 0
+            reached = at_once[0, :, 0] <= self.in_type.high
+            single = np.where(reached, 0.2 if stage == 0 else 0.35, 0.1) * width  # or SRLs
+            lut += np.where(one, np.minimum(single, takes), takes).sum()
+        return Resources(lut=float(lut) + self.lanes * out,
                          ff=self.lanes * (width * (self.bits - 1) + 2 * self.bits + out))
 
     def estimate(self):

@@ -16,7 +16,16 @@ from ..resources import Resources
 from ..types import TERNARY, NumType
 from .counters import counter, turn_codes
 from .parity_memory import ParityMemory, ParityPlan, plan_parity
-from .primitives import Rom, delay, delay_resources, rom_bram36, rom_luts, rom_tiling, row_luts
+from .primitives import (
+    Rom,
+    delay,
+    delay_resources,
+    fill_gaps,
+    rom_bram36,
+    rom_luts,
+    rom_tiling,
+    row_luts,
+)
 
 __all__ = ["WeightMemory"]
 
@@ -122,7 +131,7 @@ class WeightMemory:
         places = turn + (step << bits[0]) + (around << sum(bits))
         joint = np.zeros((self.depth, codes.shape[1]), dtype=codes.dtype)
         joint[places.reshape(-1)] = codes
-        return joint
+        return fill_gaps(joint, np.isin(np.arange(self.depth), places))
 
     def rom(self) -> Rom:
         """The memory itself, of all weights and other styles than ``parity``."""

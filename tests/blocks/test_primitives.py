@@ -14,6 +14,7 @@ from hwgen.blocks.primitives import (
     Rom,
     StreamFifo,
     delay,
+    fill_gaps,
     memory_style,
     ram_bram36,
     rom_bram36,
@@ -209,6 +210,17 @@ def test_rom_data_follow_the_address_after_latency_clocks(depth, fields, width, 
     expected = [sum(int(c) << n * width for n, c in enumerate(row)) for row in codes]
     addresses = [*range(depth), *np.random.default_rng(0).integers(0, depth, 30).tolist()]
     assert read_all(dut, addresses) == [expected[a] for a in addresses]
+
+
+@pytest.mark.parametrize("depth", [2, 7, 100])
+def test_gaps_between_words_are_filled_with_other_words(depth):
+    rng = np.random.default_rng(depth)
+    words, used = rng.integers(1, 1000, (depth, 3)), rng.random(depth) < 0.5
+    used[0] = True
+    filled = fill_gaps(np.where(used[:, None], words, 0), used)
+    np.testing.assert_array_equal(filled[used], words[used])
+    assert {tuple(word) for word in filled[~used].tolist()} <= set(map(tuple, words[used].tolist()))
+    np.testing.assert_array_equal(filled, fill_gaps(np.where(used[:, None], words, 0), used))
 
 
 @pytest.mark.parametrize("depth, rows, latency", [(33000, 2, 3), (131073, 5, 4)])
