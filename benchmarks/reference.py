@@ -80,6 +80,7 @@ CASES = [
     Case("wafer-178", "a", "zybo-z7010",
          ("--fps", "178", "--budget", "LUT=3000,BRAM=48,DSP=10")),
     Case("wafer-1429", "a", "zybo-z7010", ("--fps", "1429")),
+    Case("wafer-two-pixels", "a", "zybo-z7020", ("--max-fps",)),
     Case("dscnn", "mlperf_tiny_kws_dscnn_int8", "zybo-z7010", ("--max-fps", "--clock-mhz", "125")),
     Case("cnv", "cnv_w1a1_cifar10", "pynq-z2", ("--fps", "21906", "--clock-mhz", "100")),
 ]

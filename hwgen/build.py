@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import floor, inf
 from pathlib import Path
 from time import perf_counter
@@ -29,6 +30,7 @@ from .folding import (
     named_layers,
     overdraft,
     pace_from_file,
+    pixels_from_file,
     share_of,
     shortfall,
     within,
@@ -38,7 +40,7 @@ from .hardware import HwGraph, Source
 from .host import host_work
 from .lower import Plan, build_hardware, pace_within, plan_layers
 from .model import Model
-from .passes import run_pipeline, variants
+from .passes import pack_pixels, packings, run_pipeline, variants
 from .refolding import refold
 from .report import new_report, write_report
 from .resources import Resources
@@ -117,7 +119,65 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
         Nothing fits; names each resource that lacks and the layers that take most of it.
     """
     start = perf_counter()
+    built = _at_any_packing(graph, target)
+    if on_step is not None:
+        on_step("folding and FIFO depths", perf_counter() - start)
+    return built
+
+
+def _at_any_packing(graph: Graph, target: Target) -> Built:
+    """The design with as many pixels in a beat of input as it takes: for a rate the fewest; else
+    more, where the input is slowest and the layers can be as fast as with more pixels."""
+    interval = floor(target.clock_mhz * 1e6 / target.fps) if target.fps is not None else 0
+    wanted = pixels_from_file(target.fold, graph.input) if target.fold is not None else 1
+    packed = [graph, *(found for pixels in packings(graph)
+                       if (found := pack_pixels(graph, pixels)) is not None)]
     known: list[Plan] = []
+    if wanted > 1:
+        one = pack_pixels(graph, wanted)
+        if one is None:
+            raise ModelError(f"{target.fold}: {graph.input}: pixels can't be {wanted}; choose from "
+                             f"{', '.join(map(str, [1, *packings(graph)]))}")
+        return _best_variant(one, target, known)
+    if target.fold is not None:
+        return _best_variant(graph, target, known)
+    if target.fps is not None:
+        problem: ModelError | None = None
+        for one in packed:
+            if _input_pixels(one) <= interval or one is packed[-1]:
+                try:
+                    return _best_variant(one, target, known)
+                except ModelError as error:
+                    problem = error
+        assert problem is not None
+        raise problem
+    best = _best_variant(graph, target, known)
+    for before, after in pairwise(packed):
+        if best.choice.cycles > _least_at_input(before, target, known):
+            break
+        try:
+            best = min(best, _best_variant(after, target, known,
+                                           _least_at_input(after, target, known)),
+                       key=lambda b: b.timing.interval)
+        except (BoardError, ModelError):
+            break
+    return best
+
+
+def _least_at_input(graph: Graph, target: Target, known: list[Plan]) -> int:
+    """Clocks a frame that the input takes, or the layers that read it at their fastest: windows of
+    padded images take some more. ``known`` as of :func:`_best_variant`."""
+    plans = plan_layers(graph, known)
+    known += plans
+    least = [min(o.cycles for o in plan.options(target.board.family)) for plan in plans
+             if graph.input in dict(plan.inputs)]
+    return max(_input_pixels(graph), *least)
+
+
+def _best_variant(graph: Graph, target: Target, known: list[Plan],
+                  interval: int | None = None) -> Built:
+    """The best design of a graph's variants; of those whose layers keep an ``interval``, if given,
+    or BoardError. ``known``: layers whose options have been listed, to which these are added."""
     candidates: list[Variant] = []
     for variant in variants(graph):
         plans = plan_layers(variant, known)
@@ -126,6 +186,11 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
     if target.fold is not None:
         named = named_layers(target.fold)
         candidates = [max(candidates, key=lambda c: len(named & {p.name for p in c[1]}))]
+    if interval is not None:
+        candidates = [v for v in candidates if _layers_fit(v, target, interval)]
+        if not candidates:
+            raise BoardError(f"{graph.name}: does not fit {target.board.name} at {interval} clocks "
+                             "a frame")
     problems: list[HwgenError] = []
     found: list[Built] = []
     for group in _ranked(candidates, target):
@@ -138,10 +203,14 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
             break
     else:
         raise problems[0]
-    if on_step is not None:
-        on_step("folding and FIFO depths", perf_counter() - start)
     return min(found, key=lambda b: (b.timing.interval if target.fps is None else 0,
                                      share_of(b.estimate, target.budget)))
+
+
+def _layers_fit(variant: Variant, target: Target, interval: int) -> bool:
+    """Whether the layers alone keep an interval within the budget."""
+    choice = choose_for_interval(variant[1], interval, target.budget, target.board.family)
+    return choice is not None and within(choice.cost, target.budget)
 
 
 def _ranked(candidates: list[Variant], target: Target) -> list[list[Variant]]:
@@ -289,10 +358,11 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
     hardware, timing, graph = built.hardware, built.timing, built.graph
     out = hardware.stream(hardware.output)
     shape = graph.tensor(graph.output).shape
+    pixels = hardware.input.channels // model.to_graph().input_tensor.shape[2]
     design = Design(
         model=graph.name, board=target.board.name, family=family, part=target.board.part,
         clock_mhz=target.clock_mhz, top=TOP, sources=tuple(sources), memories=tuple(memories),
-        input=StreamPort(graph.input, hardware.input),
+        input=StreamPort(graph.input, hardware.input, pixels),
         output=StreamPort(graph.output, TensorStream(out.dtype, shape, out.lanes)),
         taps=tuple(Tap(n.layer, tensor, wire_name(Source(n.name, port), len(n.tensors)),
                        TensorStream(stream.dtype, graph.tensor(tensor).shape, stream.lanes))
@@ -306,9 +376,11 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
         fifos=find_fifos(hardware))
     design.save(folder)
     model.save(folder / "model")
-    folding: dict[str, dict[str, Any]] = {
-        node.layer: node.block.folding for node in hardware.nodes
-        if isinstance(node.block, PaceConfig)}
+    of_input = {"pixels": pixels} if pixels > 1 else {}
+    for node in hardware.nodes:
+        if isinstance(node.block, PaceConfig):
+            of_input |= node.block.folding
+    folding: dict[str, dict[str, Any]] = {graph.input: of_input} if of_input else {}
     folding |= {name: dict(option.folding) for name, option in built.choice.options.items()}
     (folder / "fold.json").write_text(json.dumps({"layers": folding}, indent=1) + "\n")
     write_constraints(folder, design, target.board)

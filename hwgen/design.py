@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ToolError
+from .ops import Shape
 from .resources import Resources
 from .streams import TensorStream
 from .types import parse_type
@@ -18,10 +19,27 @@ FORMAT, VERSION = "hwgen-design", 1
 
 @dataclass(frozen=True)
 class StreamPort:
-    """The input or output stream of the top: which tensor it carries, and how."""
+    """The input or output stream of the top: which tensor it carries, and how.
+
+    Parameters
+    ----------
+    tensor
+        Name in the golden model.
+    stream
+        Type of the stream.
+    pixels
+        Neighbours of a row of the tensor that are one pixel of the stream.
+    """
 
     tensor: str
     stream: TensorStream
+    pixels: int = 1
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the tensor."""
+        height, width, channels = self.stream.shape
+        return height, width * self.pixels, channels // self.pixels
 
 
 @dataclass(frozen=True)
@@ -177,7 +195,8 @@ class Design:
             "format": FORMAT, "version": VERSION, "model": self.model, "board": self.board,
             "family": self.family, "part": self.part, "clock_mhz": self.clock_mhz, "top": self.top,
             "sources": list(self.sources), "memories": list(self.memories),
-            "input": {"tensor": self.input.tensor, **_stream_to_dict(self.input.stream)},
+            "input": {"tensor": self.input.tensor, **_stream_to_dict(self.input.stream),
+                      "pixels": self.input.pixels},
             "output": {"tensor": self.output.tensor, **_stream_to_dict(self.output.stream)},
             "taps": [{"layer": t.layer, "tensor": t.tensor, "signal": t.signal,
                       **_stream_to_dict(t.stream)} for t in self.taps],
@@ -193,7 +212,8 @@ class Design:
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> "Design":
         def port(where: str) -> StreamPort:
-            return StreamPort(data[where]["tensor"], _stream_from_dict(where, data[where]))
+            return StreamPort(data[where]["tensor"], _stream_from_dict(where, data[where]),
+                              int(data[where].get("pixels", 1)))
 
         return cls(
             model=data["model"], board=data["board"], family=data["family"],

@@ -16,8 +16,8 @@ from .ops import Conv
 from .resources import Resources
 
 __all__ = ["Choice", "choose_for_interval", "fastest_within", "fitting", "fold_from_file",
-           "least_interval", "named_layers", "overdraft", "pace_from_file", "share_of", "shortfall",
-           "smallest", "within"]
+           "least_interval", "named_layers", "overdraft", "pace_from_file",
+           "pixels_from_file", "share_of", "shortfall", "smallest", "within"]
 
 ROUNDS = 8
 """Most times that what goes between the layers is set aside anew."""
@@ -258,15 +258,26 @@ def fold_from_file(plans: list[Plan], path: Path, family: str, input_name: str =
 def pace_from_file(path: Path, input_name: str) -> int:
     """Clocks from a beat of input to the next that a fold file states, ``{"layers": {"x":
     {"clocks": 16}}}``; 1 if it does not."""
-    wanted = dict(_read(path).get(input_name, {}))
-    pace = wanted.pop("clocks", 1)
-    if wanted:
-        raise ModelError(f"{path}: {input_name}: has no {next(iter(wanted))!r}; of the network's "
-                         "input there is only 'clocks'")
-    if type(pace) is not int or pace < 1:
-        raise ModelError(f"{path}: {input_name}: clocks can't be {pace!r}; it is a whole number, "
+    return _of_input(path, input_name, "clocks")
+
+
+def pixels_from_file(path: Path, input_name: str) -> int:
+    """Pixels of a beat of input that a fold file states, ``{"layers": {"x": {"pixels": 2}}}``; 1 if
+    it does not."""
+    return _of_input(path, input_name, "pixels")
+
+
+def _of_input(path: Path, input_name: str, key: str) -> int:
+    stated = _read(path).get(input_name, {})
+    unknown = stated.keys() - {"clocks", "pixels"}
+    if unknown:
+        raise ModelError(f"{path}: {input_name}: has no {min(unknown)!r}; of the network's input "
+                         "there are only 'clocks' and 'pixels'")
+    value = stated.get(key, 1)
+    if type(value) is not int or value < 1:
+        raise ModelError(f"{path}: {input_name}: {key} can't be {value!r}; it is a whole number, "
                          "at least 1")
-    return pace
+    return value
 
 
 def named_layers(path: Path) -> set[str]:

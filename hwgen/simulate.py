@@ -215,10 +215,10 @@ def stall_limits(design: Design) -> tuple[int, int]:
 def check_frames(design: Design, x: np.ndarray) -> np.ndarray:
     """``x`` as int64 frames; HwgenError unless it is one or more frames of the input."""
     x = np.asarray(x)
-    stream = design.input.stream
-    if x.ndim != 4 or x.shape[1:] != stream.shape or not len(x):
+    stream, shape = design.input.stream, design.input.shape
+    if x.ndim != 4 or x.shape[1:] != shape or not len(x):
         raise HwgenError(f"{design.input.tensor}: input has shape {list(x.shape)}, expected "
-                         f"[frames, {', '.join(map(str, stream.shape))}] with one frame or more")
+                         f"[frames, {', '.join(map(str, shape))}] with one frame or more")
     if not np.issubdtype(x.dtype, np.integer):
         raise HwgenError(f"{design.input.tensor}: input has type {x.dtype}, expected integers")
     good = stream.dtype.contains(x)

@@ -233,7 +233,7 @@ def test_the_pace_of_the_input_is_a_whole_number_of_clocks(clocks, tmp_path):
 
 def test_other_fields_of_the_input_are_refused(tmp_path):
     with pytest.raises(ModelError, match=r"fold\.json: x: has no 'pe'; of the network's input "
-                                         r"there is only 'clocks'$"):
+                                         r"there are only 'clocks' and 'pixels'$"):
         pace(tmp_path, {"x": {"clocks": 2, "pe": 1}})
 
 

@@ -11,6 +11,7 @@ from .infer_types import infer_types
 from .merge_bias import merge_bias
 from .merge_convolutions import merge_convolutions
 from .merge_multipliers import merge_multipliers
+from .pack_pixels import pack_pixels, packings
 from .quantize_early import quantize_early
 from .rewrite import needed
 from .shrink_multipliers import shrink_multipliers
@@ -18,8 +19,8 @@ from .simplify import simplify
 from .verify import verify
 
 __all__ = ["PIPELINE", "absorb_selects", "fold_activations", "infer_types", "merge_bias",
-           "merge_convolutions", "merge_multipliers", "quantize_early", "run_pipeline",
-           "shrink_multipliers", "simplify", "variants", "verify"]
+           "merge_convolutions", "merge_multipliers", "pack_pixels", "packings", "quantize_early",
+           "run_pipeline", "shrink_multipliers", "simplify", "variants", "verify"]
 
 PIPELINE = (
     infer_types,  # first: the ranges of the accumulators bound the levels found below

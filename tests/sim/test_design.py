@@ -19,7 +19,7 @@ def test_the_file_has_the_documented_keys(tmp_path):
     data = json.loads((tmp_path / "design" / "design.json").read_text())
     assert data["format"] == "hwgen-design"
     assert data["input"] == {"tensor": "x", "shape": [4, 3, 1], "type": "UINT8", "lanes": 1,
-                             "beats": 12}
+                             "beats": 12, "pixels": 1}
     assert data["taps"][1] == {"layer": "stage", "tensor": "y", "signal": "second",
                                "shape": [4, 3, 1], "type": "UINT8", "lanes": 1, "beats": 12}
     assert data["blocks"][0]["estimate"] == {"lut": 3, "lutram": 0, "ff": 9, "bram36": 0.5,
