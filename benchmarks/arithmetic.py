@@ -43,11 +43,12 @@ from hwgen.blocks.window import WindowGeometry
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.design import Design
 from hwgen.files import render_template
 from hwgen.model import load_model
 from hwgen.ops import Threshold
+from hwgen.planning import Target
 from hwgen.streams import TensorStream
 from hwgen.tools import yosys
 from hwgen.types import BIPOLAR, TERNARY, int_type, smallest_type, uint_type

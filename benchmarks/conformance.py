@@ -23,13 +23,14 @@ from rich.table import Table
 
 from hwgen.accuracy import top1
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.errors import BoardError
 from hwgen.golden import from_user, golden, golden_part, model_output, run_in_batches
 from hwgen.graph import Graph
 from hwgen.model import Model
 from hwgen.onnx_import import import_onnx
 from hwgen.passes import run_pipeline
+from hwgen.planning import Target
 from hwgen.resources import Resources
 from hwgen.simulate import simulate
 

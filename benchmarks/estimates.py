@@ -39,7 +39,7 @@ from hwgen.blocks.window import WindowGeometry
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
 from hwgen.boards import load_board
-from hwgen.build import DEFAULT_SHARE, Built, Target, plan_design, write_build
+from hwgen.build import write_build
 from hwgen.design import BlockInfo, Design, StreamPort
 from hwgen.errors import BoardError, ModelError
 from hwgen.graph import Graph
@@ -49,6 +49,7 @@ from hwgen.model import Model, load_model
 from hwgen.onnx_import import import_onnx
 from hwgen.ops import Requantize, Threshold
 from hwgen.passes import run_pipeline
+from hwgen.planning import DEFAULT_SHARE, Built, Target, plan_design
 from hwgen.resources import Resources
 from hwgen.streams import TensorStream
 from hwgen.synth import synthesize

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.model import Model, load_model
+from hwgen.planning import Target
 from hwgen.pnr import route
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,7 +15,7 @@ from . import __version__
 from .accuracy import load_labels, top1, top1_line
 from .activity import settling_frames
 from .boards import list_boards, load_board, parse_budget
-from .build import DEFAULT_SHARE, Target, build, check_folder
+from .build import build, check_folder
 from .cli_options import (
     Count,
     Number,
@@ -36,6 +36,7 @@ from .graph import Graph
 from .host import host_lines, host_work
 from .model import Model, load_model
 from .passes import run_pipeline
+from .planning import DEFAULT_SHARE, Target
 from .power import check_family, estimate
 from .power_table import render_power
 from .report import load_report, render, update_report

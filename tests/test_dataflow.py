@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.dataflow import OUTPUT, PARTS, activity
 from hwgen.design import Design
 from hwgen.hardware import INPUT
+from hwgen.planning import Target
 from hwgen.report import load_report
 from hwgen.resources import Resources
 from hwgen.simulate import simulate, single_stream, watch_wrapper

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwgen import build
+from hwgen import planning
 from hwgen.blocks.fifo import FifoConfig
 from hwgen.boards import load_board
-from hwgen.build import Target, plan_design
 from hwgen.errors import BoardError
 from hwgen.folding import share_of
 from hwgen.ops import Conv, MaxPool, Requantize
+from hwgen.planning import Target, plan_design
 from hwgen.refolding import refold
 from hwgen.types import TERNARY, uint_type
 from tests.graphs import GraphBuilder
@@ -39,7 +39,7 @@ def planned(graph, interval, **budget):
 
 
 def without(monkeypatch):
-    monkeypatch.setattr(build, "REFOLDS", 0)
+    monkeypatch.setattr(planning, "REFOLDS", 0)
 
 
 @pytest.mark.parametrize("bram36", [0.5, 1, 1.5])

@@ -8,11 +8,12 @@ from networks import EVERY_BLOCK_FOLDING, every_block
 
 from hwgen import verilog as writer
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.design import Design
 from hwgen.errors import HwgenError, ToolError
 from hwgen.files import data_folder
 from hwgen.model import load_model
+from hwgen.planning import Target
 from hwgen.synth import synthesize_module
 from hwgen.tools import yosys
 from hwgen.tools.verilator import lint

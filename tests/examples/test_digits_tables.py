@@ -7,10 +7,10 @@ import pytest
 
 from hwgen.blocks.constant_layer import ConstantLayerConfig
 from hwgen.boards import load_board
-from hwgen.build import Target, plan_design
 from hwgen.files import data_folder
 from hwgen.model import load_model
 from hwgen.passes import run_pipeline
+from hwgen.planning import Target, plan_design
 from tests.system.top_driver import TopSimulator, at_random
 
 FOLDER = data_folder("examples") / "digits"

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from hwgen.boards import load_board
-from hwgen.build import Target, build, plan_design
+from hwgen.build import build
 from hwgen.design import Design
 from hwgen.folding import shortfall
 from hwgen.model import load_model
 from hwgen.passes import run_pipeline
+from hwgen.planning import Target, plan_design
 from hwgen.simulate import simulate
 from hwgen.synth import synthesize
 from hwgen.verify import verify

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.design import Design
 from hwgen.families import synth_command
 from hwgen.files import data_folder
 from hwgen.golden import golden
 from hwgen.model import load_model
 from hwgen.passes import run_pipeline
+from hwgen.planning import Target
 from hwgen.simulate import simulate
 from hwgen.tools import yosys
 

@@ -10,13 +10,14 @@ from hwgen.activity import measure
 from hwgen.blocks.export import Export
 from hwgen.blocks.parity_memory import ParityMemory, plan_parity
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.design import Design
 from hwgen.files import data_folder, render_template
 from hwgen.flatten import flatten
 from hwgen.golden import golden
 from hwgen.model import Model
 from hwgen.passes import run_pipeline
+from hwgen.planning import Target
 from hwgen.resources import Resources
 from hwgen.simulate import simulate
 from hwgen.synth import mapped_netlists, synthesize, synthesize_module

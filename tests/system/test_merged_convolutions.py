@@ -5,9 +5,10 @@ import pytest
 
 from hwgen.blocks.split import SplitConfig
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
 from hwgen.model import Model
 from hwgen.passes import run_pipeline, variants
+from hwgen.planning import Target
 from hwgen.simulate import simulate
 from hwgen.verify import verify
 from tests.graphs import inception

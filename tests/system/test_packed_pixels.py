@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from hwgen.boards import load_board
-from hwgen.build import Target, build, plan_design
+from hwgen.build import build
 from hwgen.design import Design
 from hwgen.errors import HwgenError, ModelError
 from hwgen.model import Model
 from hwgen.ops import Conv, Requantize
 from hwgen.passes import run_pipeline
+from hwgen.planning import Target, plan_design
 from hwgen.simulate import simulate
 from hwgen.types import TERNARY, uint_type
 from tests.graphs import GraphBuilder

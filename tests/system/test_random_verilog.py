@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hwgen.boards import load_board
-from hwgen.build import Target, build
+from hwgen.build import build
+from hwgen.planning import Target
 from hwgen.resources import Resources
 from hwgen.simulate import simulate
 from tests.random_networks import random_design, random_frames, random_model

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from hwgen import build
+from hwgen import planning
 from hwgen.boards import load_board
-from hwgen.build import Target, plan_design
 from hwgen.errors import ModelError
 from hwgen.folding import share_of
 from hwgen.lower import plan_layers
 from hwgen.ops import Requantize
 from hwgen.passes import variants
+from hwgen.planning import Target, plan_design
 from hwgen.types import uint_type
 from tests.graphs import GraphBuilder, inception
 
@@ -32,20 +32,20 @@ def layers(built):
 
 def of_each_variant(graph, wanted):
     """The designs of all variants."""
-    return [build._plan_variant(variant, plan_layers(variant), wanted)
+    return [planning._plan_variant(variant, plan_layers(variant), wanted)
             for variant in variants(graph)]
 
 
 def planned(graph, wanted, monkeypatch):
     """The layers of the designs that are looked at."""
     every = []
-    original = build._plan_variant
+    original = planning._plan_variant
 
     def kept(graph, plans, target):
         every.append([plan.name for plan in plans])
         return original(graph, plans, target)
 
-    monkeypatch.setattr(build, "_plan_variant", kept)
+    monkeypatch.setattr(planning, "_plan_variant", kept)
     plan_design(graph, wanted)
     return every
 
@@ -84,14 +84,14 @@ def test_a_network_without_such_layers_is_planned_once(monkeypatch):
 
 
 def test_a_variant_that_does_not_fit_is_not_built(monkeypatch):
-    original = build._plan_variant
+    original = planning._plan_variant
 
     def refused(graph, plans, wanted):
         if any(plan.name == MERGED for plan in plans):
             raise ModelError("too large")
         return original(graph, plans, wanted)
 
-    monkeypatch.setattr(build, "_plan_variant", refused)
+    monkeypatch.setattr(planning, "_plan_variant", refused)
     assert "one" in layers(plan_design(inception(), target(10_000)))
 
 
