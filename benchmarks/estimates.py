@@ -1,15 +1,16 @@
 """Estimated against synthesized resources: layers of networks, blocks, or adders.
 
-    python benchmarks/estimates.py [--networks N] [--zoo FOLDER] [--seed N] [-o FILE.json]
+    python benchmarks/estimates.py [--networks N] [--zoo FOLDER] [--seed N] [--board NAME]
+                                   [-o FILE.json]
     python benchmarks/estimates.py --blocks N [--seed N]
     python benchmarks/estimates.py DIR ...
     python benchmarks/estimates.py --sums N [--seed N]
 
-Builds the examples, random networks and those of FOLDER/NAME/model.onnx for a Zybo Z7-10 in three
-foldings each: the smallest, the fastest in 70 % of the chip (in all of it where nothing else fits)
-and one between. Synthesizes them and prints LUT, FF, block RAM and DSP slices of each layer as
-estimated and as Yosys counts them, where they differ most; then the median and the worst error. An
-error counts as small up to 15 % or 20 LUTs.
+Builds the examples, random networks and those of FOLDER/NAME/model.onnx for a Zybo Z7-10, or
+another board, in three foldings each: the smallest, the fastest in 70 % of the chip (in all of it
+where nothing else fits) and one between. Synthesizes them and prints LUT, FF, block RAM and DSP
+slices of each layer as estimated and as Yosys counts them, where they differ most; then the median
+and the worst error. An error counts as small up to 15 % or 20 LUTs.
 
 With ``--blocks`` that of random neuron layers and sliding windows, with DIR that of the blocks of
 build directories. With ``--sums`` makes the adders of random layers with constant weights, without
@@ -38,7 +39,7 @@ from hwgen.blocks.neuron_layer import NeuronLayerConfig
 from hwgen.blocks.window import WindowGeometry
 from hwgen.blocks.window_reader import WindowReaderConfig
 from hwgen.blocks.window_shift import WindowShiftConfig
-from hwgen.boards import load_board
+from hwgen.boards import Board, load_board
 from hwgen.build import write_build
 from hwgen.design import BlockInfo, Design, StreamPort
 from hwgen.errors import BoardError, ModelError
@@ -209,10 +210,9 @@ def networks(count: int, seed: int, zoo: Path | None) -> Iterator[tuple[str, Mod
             print(f"{file}: left out: {error}", file=sys.stderr)
 
 
-def foldings(graph: Graph) -> Iterator[tuple[str, Target, Built]]:
+def foldings(graph: Graph, board: Board) -> Iterator[tuple[str, Target, Built]]:
     """The fastest within 70 % of the board, or all of it where nothing else fits, the smallest, and
     one between in clocks a frame."""
-    board = load_board(BOARD)
 
     def target(fps: float | None, share: float = 1.0) -> Target:
         return Target(board, board.clock_mhz, Resources(
@@ -232,12 +232,13 @@ def foldings(graph: Graph) -> Iterator[tuple[str, Target, Built]]:
         yield name, chosen, plan_design(graph, chosen)
 
 
-def rows_of_networks(found: Iterable[tuple[str, Model]]) -> Iterator[Row]:
+def rows_of_networks(found: Iterable[tuple[str, Model]], board: Board) -> Iterator[Row]:
     """One row a layer of each folding."""
     for name, model in found:
         seen = set()
         try:
-            for folding, target, built in foldings(run_pipeline(model.to_graph())):
+            for folding, target, built in foldings(run_pipeline(model.to_graph()),
+                                                   board):
                 chosen = str([option.folding for option in built.choice.options.values()])
                 if chosen not in seen:
                     seen.add(chosen)
@@ -308,6 +309,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--networks", type=int, default=30, metavar="N")
+    parser.add_argument("--board", default=BOARD, metavar="NAME")
     parser.add_argument("--zoo", type=Path, metavar="FOLDER")
     parser.add_argument("--blocks", type=int, metavar="N")
     parser.add_argument("--sums", type=int, metavar="N")
@@ -323,7 +325,8 @@ def main() -> None:
         rows = list(rows_of_random(arguments.seed, arguments.blocks))
     else:
         most, rows = SHOWN, []
-        for row in rows_of_networks(networks(arguments.networks, arguments.seed, arguments.zoo)):
+        found = networks(arguments.networks, arguments.seed, arguments.zoo)
+        for row in rows_of_networks(found, load_board(arguments.board)):
             rows.append(row)
             if arguments.file:
                 arguments.file.write_text(json.dumps([
