@@ -257,6 +257,10 @@ class Orbit:
         n %= self.words
         return n >> self.low << self.low | _state(self.low, n & (1 << self.low) - 1)
 
+    def before(self, address: int) -> int:
+        """The one in front of an address."""
+        return next(self.address(n - 1) for n in range(self.words) if self.address(n) == address)
+
     def following(self, address: Value) -> Value:
         """The one behind an address."""
         low, high = address[:self.low], address[self.low:]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from amaranth import Cat, Const, Instance, Mux, Signal, Value
 
-__all__ = ["ARITHMETIC", "Export", "add_chosen", "lut"]
+__all__ = ["ARITHMETIC", "Export", "add_chosen", "lut", "unlike"]
 
 ARITHMETIC = "hwgen_arith"
 """Verilog file of adders and LUTs."""
@@ -65,6 +65,25 @@ def lut(m, platform, name: str, function: Callable[..., Value], *inputs: Value) 
     m.submodules[f"{name}_lut"] = Instance("hwgen_lut6", p_TABLE=Const(table, 64), **ports,
                                            o_o=out)
     return out
+
+
+def unlike(m, platform, name: str, a: Value, b: Value) -> Value:
+    """Whether two numbers of up to 18 bits differ, in two levels of LUTs: for what much depends on,
+    as synthesis makes it in more where some other path is longer."""
+    pairs = [bit for pair in zip(a, b) for bit in pair]
+    parts = [lut(m, platform, f"{name}_{n}", _any_pair, *pairs[6 * n:6 * n + 6])
+             for n in range(-(-len(pairs) // 6))]
+    return lut(m, platform, name, _any, *parts) if len(parts) > 1 else parts[0]
+
+
+def _any_pair(*bits):
+    return _any(*(a ^ b for a, b in zip(bits[::2], bits[1::2])))
+
+
+def _any(first, *others):
+    for bit in others:
+        first = first | bit
+    return first
 
 
 def add_chosen(m, platform, name: str, added: Value, choose: Value, chosen: Value,

@@ -20,7 +20,7 @@ from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .counters import counter_ahead, credit_resources, credits, turns_ahead
 from .elementwise import activation_units
-from .export import add_chosen
+from .export import add_chosen, lut
 from .fifo import fifo_resources
 from .primitives import DelayLine, Rom, StreamFifo, delay, delay_resources, ram_luts, rom_luts
 from .products import Products, products_resources
@@ -423,7 +423,16 @@ class NeuronLayerConfig(BufferedBlock):
         return Schedule((taken,), issued,
                         issued + self.pipeline + StreamFifo.latency_of(self.fifo_depth))
 
-    def estimate(self, family):
+    @property
+    def _is_constant(self) -> bool:
+        """Whether all sums reach the same levels: then synthesis leaves nothing of them."""
+        if not self._absorbs:
+            return False
+        levels, kind = self.units[0].levels, self._sum_type  # type: ignore[attr-defined]
+        return bool(((levels <= kind.low) | (levels > kind.high)).all())
+
+    def _sum_resources(self, family: str) -> Resources:
+        """Weights, products, and what adds them up."""
         outputs = self.group_parallel * self.pe
         acc = self._sum_type.width
         parts = products_resources(self.products) + self.memory.estimate(family)
@@ -437,6 +446,11 @@ class NeuronLayerConfig(BufferedBlock):
         if self.steps > 1 and not self.accumulates and not self.carrying:
             parts += DelayLine.resources(outputs * acc, self.hold)
             parts -= Resources(ff=outputs * acc * (self.hold == 1))  # that is the sum itself
+        return parts
+
+    def estimate(self, family):
+        acc = self._sum_type.width
+        parts = Resources() if self._is_constant else self._sum_resources(family)
         if not self._from_zero:
             codes = self.start_codes()
             # Bits that never change are no memory, and equal ones are there once.
@@ -460,6 +474,12 @@ class NeuronLayerConfig(BufferedBlock):
         parts += fifo_resources(self.output.data_width + 1, self.fifo_depth, self.output.beats,
                                 reserved=self.reserves)
         return sum((u.estimate() for u in self.units), parts)
+
+
+def _next_ready(ready, arrives, holds, neurons_end, steps_end, free):
+    """Whether a :class:`NeuronLayer` will hold no beat, or issue it for the last time."""
+    will_hold = (ready & arrives) | (~ready & holds)
+    return ~will_hold | (neurons_end & (~steps_end | free))
 
 
 class NeuronLayer(wiring.Component):
@@ -501,21 +521,18 @@ class NeuronLayer(wiring.Component):
         completes = step_end
         # A place in the FIFO is a result's from its issue on.
         if cfg.reserves:
-            m.d.comb += fifo.reserve.eq(issue & completes)
             free, will_be_free = fifo.free, fifo.will_be_free
+            m.d.comb += fifo.reserve.eq(held_valid & completes & free)
         else:
             free, will_be_free = credits(m, cfg.fifo_depth, issue & completes,
                                          self.o.valid & self.o.ready)
         # Ready when no beat is held, or the one held is issued for the last time. What is in front
         # takes steps of its own from that, so it is a register, of what will be.
         ready = Signal(init=1)
-        will_hold = Signal()
-        m.d.comb += [
-            issue.eq(held_valid & (~completes | free)), self.i.ready.eq(ready),
-            will_hold.eq(Mux(ready, self.i.valid, held_valid)),
-        ]
-        m.d.sync += [held_valid.eq(will_hold), ready.eq(
-            ~will_hold | (neuron_will_end & (~step_will_end | will_be_free)))]
+        m.d.comb += [issue.eq(held_valid & (~completes | free)), self.i.ready.eq(ready)]
+        m.d.sync += [held_valid.eq(Mux(ready, self.i.valid, held_valid)), ready.eq(
+            lut(m, platform, "readies", _next_ready, ready, self.i.valid, held_valid,
+                neuron_will_end, step_will_end, will_be_free))]
         with m.If(ready):
             m.d.sync += [held.eq(self._unsigned(self.i.payload.data.as_value())),
                          held_last.eq(self.i.payload.last)]

@@ -141,9 +141,12 @@ class PoolAxisConfig:
         """Windows at work, ring and control."""
         lanes, width = self.input.lanes, self.out_type.width
         # Fitted to synthesis. A maximum of two bits, and the choice to start anew, share LUTs.
+        at_once = self.slots == self.inner == 1
         combine = 2 * width if self.mode == "sum" else width if width == 1 \
-            else 1.5 * width if width == 2 else 2.25 * width
-        value = width * (0.5 if self.mode == "sum" else 0.4 if width <= 2 else 0.65)
+            else 1.5 * width if width == 2 else 2.25 * width if at_once \
+            else 2.5 * width if self.slots == 1 else 3 * width
+        value = width * (0.5 if self.mode == "sum" else 0.4 if width <= 2
+                         else 0.65 if at_once else 0.75)
         lanes_lut = lanes * (self.slots * combine + value * (self.slots > 0))
         position, others = (self.positions - 1).bit_length(), \
             (self.inner - 1).bit_length() + (self.runs - 1).bit_length()
@@ -227,7 +230,9 @@ class PoolAxis(wiring.Component):
                 missing = (cfg.before - slot * cfg.stride) * cfg.pad_value
                 if missing and slot * cfg.stride < cfg.before:  # this one starts in the padding
                     first = Mux(position == 0, value + missing, value)
-                m.d.comb += window.eq(Mux(start, first, self._combine(before, value)))
+                joined = self._combine(before, value) if cfg.mode == "sum" else \
+                    Mux(flush, before, self._combine(before, code))  # not behind each other
+                m.d.comb += window.eq(Mux(start, first, joined))
                 windows.append(window)
             windows.append(value)
             for slot in range(cfg.slots):

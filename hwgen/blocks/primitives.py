@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from .counters import Orbit, turns
-from .export import Export
+from .export import Export, lut, unlike
 
 __all__ = ["DelayLine", "ROM", "Rom", "StreamFifo", "addresses", "delay", "delay_resources",
            "fill_gaps", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
@@ -276,20 +276,44 @@ class StreamFifo(wiring.Component):
             take, place = put, write_place
         free = Signal(init=1)
         will_be_free = Signal()
-        m.d.comb += will_be_free.eq(Mux(take & ~get, orbit.following(place) != limit,
-                                        free | (get & ~take)))
+        # Places behind those that are next, which are known a clock sooner.
+        before_limit = self._before(m, orbit, limit, get, "before_limit")
+        before_write = self._before(m, orbit, write_place, put, "before_write")
+        left = unlike(m, platform, "left", place, before_limit)  # places, if one more is taken
+        m.d.comb += will_be_free.eq(lut(m, platform, "frees", _next_free, take, empty,
+                                        self.o.valid, self.o.ready, free, left))
         m.d.sync += free.eq(will_be_free)
         if self.reserved:
             m.d.comb += [self.free.eq(free), self.will_be_free.eq(will_be_free)]
         else:
             m.d.comb += [self.i.ready.eq(free), put.eq(self.i.valid & free)]
-        with m.If(put & ~get):
-            m.d.sync += empty.eq(0)
-        with m.Elif(get & ~put):
-            m.d.sync += empty.eq(orbit.following(read_place) == write_place)
+        more = unlike(m, platform, "more", read_place, before_write)  # words than one
+        m.d.sync += empty.eq(lut(m, platform, "empties", _next_empty, put, empty, self.o.valid,
+                                 self.o.ready, more))
         with m.If(advance):
             m.d.sync += self.o.valid.eq(~empty)
         return m
+
+    @staticmethod
+    def _before(m, orbit: Orbit, place: Signal, step: Value, name: str) -> Signal:
+        """The address in front of a pointer's."""
+        behind = Signal.like(place, init=orbit.before(place.init), name=name)
+        with m.If(step):
+            m.d.sync += behind.eq(place)
+        return behind
+
+
+def _next_free(take, empty, valid, ready, free, left):
+    """Whether a place of a :class:`StreamFifo` will be free."""
+    get = ~empty & (~valid | ready)
+    full = take & ~get
+    return (full & left) | (~full & (free | get))
+
+
+def _next_empty(put, empty, valid, ready, more):
+    """Whether the memory of a :class:`StreamFifo` will be empty."""
+    get = ~empty & (~valid | ready)
+    return ~put & ((get & ~more) | (~get & empty))
 
 
 MULTIPLEXED_WORDS = 256

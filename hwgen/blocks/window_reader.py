@@ -232,7 +232,8 @@ class WindowReader(wiring.Component):
         # Rows written beyond those that the next window needs whole, all but its last.
         ahead = Signal(range(-int(max(last_row[0], more.max())), slots + most + 1),
                        init=-int(last_row[0]))
-        m.d.sync += ahead.eq(ahead + done - Mux(start & column_end, self._constant(more, row), 0))
+        row_starts = Signal()
+        m.d.sync += ahead.eq(ahead + done - Mux(row_starts, self._constant(more, row), 0))
         available = Signal()
         m.d.sync += available.eq(
             Mux(ahead.any(), ahead >= 0, write_word > need_word) & ~start)
@@ -260,7 +261,10 @@ class WindowReader(wiring.Component):
             # Ready may be late.
             start.eq(lut(m, platform, "starts", lambda valid, ready, there, free:
                          (~valid | ready) & there & free, self.o.valid, self.o.ready, available,
-                         ~busy | element_end))]
+                         ~busy | element_end)),
+            row_starts.eq(lut(m, platform, "row_starts", lambda valid, ready, there, free, last:
+                              (~valid | ready) & there & free & last, self.o.valid, self.o.ready,
+                              available, ~busy | element_end, column_end))]
         last_window = Signal()
         with m.If(advance):
             with m.If(start):
