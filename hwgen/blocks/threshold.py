@@ -31,6 +31,14 @@ class ThresholdActivation(Activation):
     op: Threshold
 
     @cached_property
+    def groups(self) -> int:
+        """Sets of levels that take turns: one where all channels of each lane have the same."""
+        levels, negate = (np.broadcast_to(values, (self.channels, *values.shape[1:])).reshape(
+            -1, self.lanes, *values.shape[1:]) for values in (self.op.levels, self.op.negate))
+        alike = (levels == levels[0]).all() and (negate == negate[0]).all()
+        return 1 if alike else len(levels)
+
+    @cached_property
     def count(self) -> int:
         """Levels of a channel."""
         return self.op.levels.shape[1]
@@ -41,17 +49,19 @@ class ThresholdActivation(Activation):
 
     @cached_property
     def negate(self) -> np.ndarray:
-        """(channels,): the output falls as x rises."""
-        return np.broadcast_to(self.op.negate, self.channels)
+        """(lanes of all groups,): the output falls as x rises."""
+        return np.broadcast_to(self.op.negate, self.channels)[:self.groups * self.lanes]
 
     @cached_property
     def levels(self) -> np.ndarray:
-        """(channels, 2**bits - 1) rising levels; those that are never reached fill up the end."""
-        levels = np.broadcast_to(self.op.levels, (self.channels, self.count))
+        """(lanes of all groups, 2**bits - 1) rising levels; those that are never reached fill up
+        the end."""
+        levels = np.broadcast_to(self.op.levels, (self.channels, self.count))[
+            :self.groups * self.lanes]
         # x <= -t is "not x >= 1 - t": a falling channel counts the levels it does not reach.
         levels = np.where(self.negate[:, None], (1 - levels)[:, ::-1], levels)
         never = self.in_type.high + 1
-        full = np.full((self.channels, (1 << self.bits) - 1), never, dtype=np.int64)
+        full = np.full((len(levels), (1 << self.bits) - 1), never, dtype=np.int64)
         full[:, :self.count] = np.clip(levels, self.in_type.low, never)
         return full
 
