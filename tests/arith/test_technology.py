@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwgen.arith.compressor import Compressor
 from hwgen.arith.dot_product import DotProduct
-from hwgen.blocks.export import ARITHMETIC, Export, lut
+from hwgen.blocks.export import ARITHMETIC, Export, lut, unlike
 from hwgen.errors import ToolError
 from hwgen.files import render_template
 from hwgen.synth import synthesize_module
@@ -135,10 +135,14 @@ class Chosen(wiring.Component):
 
 @pytest.mark.parametrize("constants", [(Const(0, 1), Const(1, 1)), (Const(1, 1), Const(0, 1))])
 def test_a_function_in_a_lut_of_its_own_is_what_simulation_computes(tmp_path, constants):
-    made = exported(tmp_path, Chosen(*constants), "made")
+    prove_exported(tmp_path, lambda: Chosen(*constants))
+
+
+def prove_exported(tmp_path, make):
+    """Yosys proves what a component becomes in Verilog equal to what simulation computes."""
+    made = exported(tmp_path, make(), "made")
     assert "hwgen_lut6" in made.read_text()
-    (tmp_path / "plain.il").write_text(rtlil.convert(Chosen(*constants), name="plain",
-                                                     emit_src=False))
+    (tmp_path / "plain.il").write_text(rtlil.convert(make(), name="plain", emit_src=False))
     commands = []
     for side, read in (("plain", f"read_rtlil {yosys.quoted(tmp_path / 'plain.il')}"),
                        ("made", f"read_verilog -sv {yosys.quoted(made)} +/xilinx/cells_sim.v")):
@@ -147,6 +151,32 @@ def test_a_function_in_a_lut_of_its_own_is_what_simulation_computes(tmp_path, co
                  "miter -equiv -flatten -make_outputs plain made miter",
                  "hierarchy -top miter", "opt", "sat -verify -prove trigger 0 miter"]
     yosys.run(commands, log=tmp_path / "proof.log", folder=tmp_path)
+
+
+class Unlike(wiring.Component):
+    """Whether two numbers differ, beside what that should be."""
+
+    def __init__(self, width):
+        super().__init__({"a": In(width), "b": In(width), "y": Out(1), "expected": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.y.eq(unlike(m, platform, "differs", self.a, self.b)),
+                     self.expected.eq(self.a != self.b)]
+        return m
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 12, 18])
+def test_numbers_differ_in_two_levels_of_luts(tmp_path, width):
+    prove_exported(tmp_path, lambda: Unlike(width))
+    prove_outputs_equal(tmp_path, Unlike(width))
+
+
+def prove_outputs_equal(tmp_path, component):
+    (tmp_path / "both.il").write_text(rtlil.convert(component, name="both", emit_src=False))
+    yosys.run([f"read_rtlil {yosys.quoted(tmp_path / 'both.il')}", "hierarchy -top both", "proc",
+               "flatten", "sat -verify -prove y expected both"],
+              log=tmp_path / "both.log", folder=tmp_path)
 
 
 def test_a_lut_has_no_more_than_six_inputs():

@@ -158,3 +158,10 @@ def test_a_pointer_goes_around_its_addresses(orbit, start, all_but):
     steps = random_steps(4 * orbit.words + 10, orbit.words)
     passed = np.cumsum([start, *steps[:-1]]) % period
     assert watched(m, [place], steps, step) == [(orbit.address(n),) for n in passed.tolist()]
+
+
+@pytest.mark.parametrize("low, rounds", [(1, 1), (3, 1), (5, 3), (8, 2)])
+def test_the_address_in_front_of_another_leads_to_it(low, rounds):
+    orbit = Orbit(low, rounds)
+    for n in range(orbit.words):
+        assert orbit.before(orbit.address(n + 1)) == orbit.address(n)
