@@ -162,7 +162,7 @@ class ThresholdTable(ActivationUnit):
         values = np.where(cfg.in_type.contains(values), values, cfg.in_type.high)
         results = out.encode(cfg.op.compute(np.repeat(values, cfg.channels).reshape(
             1, 1, -1, cfg.channels)))[0, 0]
-        results = results.reshape(-1, cfg.groups, cfg.lanes)
+        results = results[:, :cfg.groups * cfg.lanes].reshape(-1, cfg.groups, cfg.lanes)
         groups = np.minimum(np.arange(1 << cfg.group_width), cfg.groups - 1)
         functions = []
         for n in range(cfg.lanes):

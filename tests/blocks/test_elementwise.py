@@ -19,7 +19,8 @@ def test_units_apply_in_order(lanes):
 
 def test_latency_is_that_of_register_units_and_fifo():
     stream = TensorStream(int_type(6), (2, 3, 4), 2)
-    threshold = Threshold([[0, 2, 5]], [False], uint_type(2))
+    threshold = Threshold([[0, 2, 5], [1, 2, 3]] * 2, [False], uint_type(2))
+    stream = stream.with_lanes(1)
     config = ElementwiseConfig(stream, ((threshold, uint_type(2)),), fifo_depth=8)
     assert config.latency == 1 + 2 + 2
     assert ElementwiseConfig(stream, ((threshold, uint_type(2)),), 2).latency == 1 + 2 + 1
