@@ -63,11 +63,10 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
     hardware, timing, graph = built.hardware, built.timing, built.graph
     out = hardware.stream(hardware.output)
     shape = graph.tensor(graph.output).shape
-    pixels = hardware.input.channels // model.to_graph().input_tensor.shape[2]
     design = Design(
         model=graph.name, board=target.board.name, family=family, part=target.board.part,
         clock_mhz=target.clock_mhz, top=TOP, sources=tuple(sources), memories=tuple(memories),
-        input=StreamPort(graph.input, hardware.input, pixels),
+        input=StreamPort(graph.input, hardware.input, built.pixels),
         output=StreamPort(graph.output, TensorStream(out.dtype, shape, out.lanes)),
         taps=tuple(Tap(n.layer, tensor, wire_name(Source(n.name, port), len(n.tensors)),
                        TensorStream(stream.dtype, graph.tensor(tensor).shape, stream.lanes))
@@ -81,7 +80,7 @@ def write_build(model: Model, built: Built, target: Target, folder: Path,
         fifos=find_fifos(hardware))
     design.save(folder)
     model.save(folder / "model")
-    of_input = {"pixels": pixels} if pixels > 1 else {}
+    of_input = {"pixels": built.pixels} if built.pixels > 1 else {}
     for node in hardware.nodes:
         if isinstance(node.block, PaceConfig):
             of_input |= node.block.folding

@@ -3,15 +3,14 @@
 ``docs/report.md`` describes ``graph``, ``fifos`` and ``schedule`` field by field.
 """
 
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
-from .blocks.block import Block, BufferedBlock
 from .blocks.fifo import FifoConfig
 from .design import FifoInfo
 from .hardware import INPUT, HwGraph, HwNode, Source
-from .schedule import SteadyRun, Timing
+from .schedule import SteadyRun, Timing, fifo_depth, has_fifo
 from .streams import TensorStream
 from .top import wire_name
 
@@ -38,17 +37,12 @@ def find_fifos(hardware: HwGraph) -> tuple[FifoInfo, ...]:
             found.append(FifoInfo(node.name, node.block.depth,
                                   handshake(wire_name(source, ports.get(source.node, 1))),
                                   handshake(node.name)))
-        elif _has_own(block := node.block):
+        elif has_fifo(block := node.block):
             # What goes in has its place already, so the FIFO's ready is not there.
             found.append(FifoInfo(node.name, block.fifo_depth,
                                   (f"{node.name}.{block.fifo_entry}",),
                                   handshake(node.name)))
     return tuple(found)
-
-
-def _has_own(block: Block) -> TypeGuard[BufferedBlock]:
-    """Whether the block ends in a FIFO of its own."""
-    return isinstance(block, BufferedBlock) and not block.is_open
 
 
 def describe(hardware: HwGraph, timing: Timing) -> dict[str, Any]:
@@ -63,7 +57,7 @@ def _fifos(hardware: HwGraph, timing: Timing) -> list[dict[str, Any]]:
     for node in hardware.nodes:
         if isinstance(node.block, FifoConfig):
             source, depth = node.sources[0], node.block.depth
-        elif _has_own(block := node.block):
+        elif has_fifo(block := node.block):
             source, depth = Source(node.name), block.fifo_depth
         else:
             continue
@@ -94,19 +88,12 @@ def _graph(hardware: HwGraph) -> dict[str, Any]:
         while source.node in fifos:
             through.append(fifos[source.node])
             source = fifos[source.node].sources[0]
-        if source.node != INPUT and _has_own(hardware.node(source.node).block):
+        if source.node != INPUT and has_fifo(hardware.node(source.node).block):
             through.append(hardware.node(source.node))
         edges.append({"from": source.node, "to": reader, **_describe_stream(stream),
                       "fifos": [node.name for node in reversed(through)],
-                      "fifo_depth": sum(_depth(node) for node in through)})
+                      "fifo_depth": sum(fifo_depth(node.block) for node in through)})
     return {"nodes": nodes, "edges": edges}
-
-
-def _depth(node: HwNode) -> int:
-    block = node.block
-    if isinstance(block, FifoConfig):
-        return block.depth
-    return block.fifo_depth if _has_own(block) else 0
 
 
 def _describe_stream(stream: TensorStream) -> dict[str, Any]:

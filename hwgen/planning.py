@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from math import floor, inf
@@ -41,6 +41,10 @@ __all__ = ["DEFAULT_SHARE", "Built", "Target", "plan_design"]
 REFOLDS = 2
 """Most times that a folding is looked at again, until it is within the budget."""
 
+PACED = 1.02
+"""By what factor a design may be larger and still keep the rate and the latency that it can have,
+beyond what was asked for."""
+
 CLEARLY = 1.1
 """By what factor a variant's layers are larger than another's where what goes between them is not
 looked at: that is much less."""
@@ -78,7 +82,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """A design, not yet written."""
+    """A design, not yet written; ``pixels`` neighbours of a row come in a beat of input."""
 
     graph: Graph
     plans: tuple[Plan, ...]
@@ -86,6 +90,7 @@ class Built:
     hardware: HwGraph
     timing: Timing
     parts: dict[str, Resources]
+    pixels: int = 1
 
     @property
     def estimate(self) -> Resources:
@@ -109,7 +114,7 @@ def plan_design(graph: Graph, target: Target, on_step: OnStep | None = None) -> 
     built = _at_any_packing(graph, target)
     if on_step is not None:
         on_step("folding and FIFO depths", perf_counter() - start)
-    return built
+    return replace(built, pixels=graph.input_tensor.shape[1] // built.graph.input_tensor.shape[1])
 
 
 def _at_any_packing(graph: Graph, target: Target) -> Built:
@@ -246,8 +251,9 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
         return pace_from_file(target.fold, graph.input) if target.fold is not None else 1
 
     @cache
-    def realize(choice: Choice) -> Built:
-        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options, pace(choice)))
+    def realize(choice: Choice, clocks: int | None = None) -> Built:
+        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options,
+                                                       clocks or pace(choice)))
         parts: dict[str, Resources] = {}
         for node in hardware.nodes:
             parts[node.layer] = parts.get(node.layer, Resources()) \
@@ -275,6 +281,11 @@ def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
         built = realize(fitting(lambda rest: choose_for_interval(plans, interval, rest, family),
                                 budget, measure) or choice)
         built = _refolded(built, realize, budget, family)
+        if pace(built.choice) > 1:
+            at_full_speed = realize(built.choice, 1)
+            if within(at_full_speed.estimate, budget) and share_of(
+                    at_full_speed.estimate, budget) <= PACED * share_of(built.estimate, budget):
+                built = at_full_speed
     else:
         fastest = fastest_within(plans, budget, family, _input_pixels(graph), measure)
         if fastest is None:

@@ -82,7 +82,7 @@ def _place(hardware: HwGraph, run: SteadyRun, layer: str) -> _Place | None:
     if len(entries) != 1 or len(exits) != 1 or entries[0].node == INPUT:
         return None
     front, back = entries[0], exits[0]
-    if not any(fifo_memory(node)
+    if not any(fifo_memory(node.block)
                for node in (*nodes.values(), hardware.node(front.node))):
         return None
     return _Place(hardware.stream(front), run.around(front, back))

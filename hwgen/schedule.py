@@ -36,7 +36,8 @@ from .hardware import INPUT, HwGraph, HwNode, Source
 from .lower import unique_name
 from .streams import TensorStream
 
-__all__ = ["Arrivals", "SteadyRun", "Timing", "fifo_memory", "size_among", "size_buffers"]
+__all__ = ["Arrivals", "SteadyRun", "Timing", "fifo_depth", "fifo_memory", "has_fifo",
+           "size_among", "size_buffers"]
 
 ROUNDS = 6  # of exact depths, which are settled after two or three
 FIFO_LATENCY = 1  # of those of two beats, which most are
@@ -116,13 +117,9 @@ def size_buffers(hardware: HwGraph) -> tuple[HwGraph, Timing]:
 def _memories(sized: HwGraph) -> list[tuple[str, int]]:
     """Nodes of a sized graph with the beats that a FIFO of each holds, or the rows of a window."""
     def words(block: Block) -> int:
-        if isinstance(block, FifoConfig):
-            return block.depth
         if isinstance(block, GateConfig):
             return block.places
-        if isinstance(block, WindowReaderConfig):
-            return block.rows
-        return block.fifo_depth if _has_fifo(block) else 0
+        return block.rows if isinstance(block, WindowReaderConfig) else fifo_depth(block)
 
     return [(node.name, words(node.block)) for node in sized.nodes]
 
@@ -139,7 +136,7 @@ def _held(sized: HwGraph, run: "_Run") -> dict[Source, int]:
             register = node.sources[0].node not in (INPUT, *gates)
             found[node.sources[0]] = _most(run.reserved[node.sources[0]], run.taken[source],
                                            least=1 if register else 2)
-        elif _has_fifo(node.block):
+        elif has_fifo(node.block):
             found[source] = _most(run.reserved[source], run.taken[source])
     return found
 
@@ -214,7 +211,7 @@ class _Run:
             for source, taken in zip(node.sources, times.taken):
                 self.taken[source] = taken
             self.peaks[node.name] = times.peak
-            late = 0 if _ends_open(node, rigid, gates) or _has_fifo(node.block) else fifo_latency
+            late = 0 if _ends_open(node, rigid, gates) or has_fifo(node.block) else fifo_latency
             for port in range(getattr(node.block, "outputs", 1)):
                 reserved, offered = times.of_output(port)
                 # A beat has its place from the gate on.
@@ -329,7 +326,7 @@ def _ends_open(node: HwNode, rigid: set[str], gates: dict[str, str]) -> bool:
     return node.name in rigid or gates.get(node.name, node.name) != node.name
 
 
-def _has_fifo(block: Block) -> TypeGuard[BufferedBlock]:
+def has_fifo(block: Block) -> TypeGuard[BufferedBlock]:
     """Whether the block ends in a FIFO of its own."""
     return isinstance(block, BufferedBlock) and not block.is_open
 
@@ -402,13 +399,17 @@ def _sum_of(cost: Callable[[Source, int], float], sources: list[Source], delay: 
     return sum(cost(source, delay) for source in sources)
 
 
-def fifo_memory(node: HwNode) -> float:
+def fifo_depth(block: Block) -> int:
+    """Beats that a FIFO holds, or that at a block's end; 0 without one."""
+    if isinstance(block, FifoConfig):
+        return block.depth
+    return block.fifo_depth if has_fifo(block) else 0
+
+
+def fifo_memory(block: Block) -> float:
     """Block RAM of a FIFO, or of that at a block's end."""
-    block = node.block
-    if not isinstance(block, FifoConfig) and not _has_fifo(block):
-        return 0
-    depth = block.depth if isinstance(block, FifoConfig) else block.fifo_depth
-    return fifo_resources(block.output.data_width + 1, depth, block.output.beats).bram36
+    depth, out = fifo_depth(block), block.output
+    return fifo_resources(out.data_width + 1, depth, out.beats).bram36 if depth else 0
 
 
 def round_depth(depth: int, width: int, frame: int = 0) -> int:
@@ -447,7 +448,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
         block = node.block
         if isinstance(block, WindowReaderConfig):
             block = replace(block, rows=max(block.least_rows, run.peaks[node.name]))
-        elif _has_fifo(block):
+        elif has_fifo(block):
             depth = depths[Source(node.name)]
             # Of places that are reserved the output register is none.
             reserved = isinstance(block, NeuronLayerConfig) and depth > 2
@@ -458,7 +459,7 @@ def _with_sizes(hardware: HwGraph, run: _Run, depths: dict[Source, int]) -> HwGr
             block = replace(block, places=depth)
         nodes.append(replace(node, block=block,
                              sources=tuple(moved.get(s, s) for s in node.sources)))
-        if _ends_open(node, rigid, gates) or _has_fifo(block):
+        if _ends_open(node, rigid, gates) or has_fifo(block):
             continue
         outputs = getattr(block, "outputs", 1)
         for port in range(outputs):

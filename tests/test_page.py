@@ -183,7 +183,7 @@ def test_the_pipeline_chart_has_a_row_a_layer_and_marks_the_bottleneck(full):
     names = list(plot.yaxis.major_label_overrides.values())
     assert [name.removeprefix("▶ ") for name in names] == [layer["name"] for layer in
                                                            full["schedule"]["layers"]]
-    assert [name.removeprefix("▶ ") for name in names if name.startswith("▶ ")] == ["x"]
+    assert [name.removeprefix("▶ ") for name in names if name.startswith("▶ ")] == ["conv2"]
 
 
 def test_the_drawing_shows_widths_folding_and_depths(page, full):

@@ -3,17 +3,19 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hwgen import planning
+from hwgen.blocks.pace import PaceConfig
 from hwgen.boards import load_board
 from hwgen.errors import ModelError
 from hwgen.folding import share_of
 from hwgen.lower import plan_layers
-from hwgen.ops import Requantize
+from hwgen.ops import Conv, MaxPool, Requantize
 from hwgen.passes import variants
 from hwgen.planning import Target, plan_design
-from hwgen.types import uint_type
+from hwgen.types import TERNARY, uint_type
 from tests.graphs import GraphBuilder, inception
 
 BOARD = load_board("zybo-z7010")
@@ -116,3 +118,37 @@ def test_layers_of_two_variants_do_not_go_together(tmp_path):
     (tmp_path / "fold.json").write_text(json.dumps({"layers": {"one": {}, MERGED: {}}}))
     with pytest.raises(ModelError, match=rf"{MERGED}: no such layer"):
         plan_design(inception(), target(fold=tmp_path / "fold.json"))
+
+
+# Pace of the input.
+
+def bursts(size):
+    """A pool, whose rows come in every other row of its input, in front of a slow layer."""
+    rng = np.random.default_rng(0)
+    act = Requantize([1], [4], 0, "half_up", uint_type(4))
+    return (GraphBuilder((size, size, 1), uint_type(4))
+            .add("a", Conv(rng.integers(-1, 2, (3, 3, 1, 32)), TERNARY, np.zeros(32),
+                           pad=(1, 1, 1, 1))).add("a_act", act)
+            .add("p", MaxPool((2, 2), (2, 2)))
+            .add("b", Conv(rng.integers(-1, 2, (1, 1, 32, 16)), TERNARY, np.zeros(16)))
+            .add("b_act", act).build())
+
+
+def pace_of(built):
+    return next((node.block.clocks for node in built.hardware.nodes
+                 if isinstance(node.block, PaceConfig)), 1)
+
+
+def planned_with(allowed, monkeypatch):
+    monkeypatch.setattr(planning, "PACED", allowed)
+    return plan_design(bursts(48), target(48 * 48 * 20))
+
+
+def test_the_input_is_paced_where_a_design_would_else_be_clearly_larger(monkeypatch):
+    paced, free = (planned_with(allowed, monkeypatch) for allowed in (0.0, 10.0))
+    assert pace_of(paced) == 20
+    assert pace_of(free) == 1
+    assert free.timing.interval == free.choice.cycles < paced.timing.interval == 48 * 48 * 20
+    larger = share_of(free.estimate, BOARD.limits) / share_of(paced.estimate, BOARD.limits)
+    assert pace_of(planned_with(larger - 1e-6, monkeypatch)) == 20
+    assert pace_of(planned_with(larger + 1e-6, monkeypatch)) == 1

@@ -1,6 +1,8 @@
 """What blocks leave to Verilog that Amaranth does not write."""
 
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 
 from amaranth import Cat, Const, Instance, Mux, Signal, Value
 
@@ -80,10 +82,8 @@ def _any_pair(*bits):
     return _any(*(a ^ b for a, b in zip(bits[::2], bits[1::2])))
 
 
-def _any(first, *others):
-    for bit in others:
-        first = first | bit
-    return first
+def _any(*bits):
+    return reduce(or_, bits)
 
 
 def add_chosen(m, platform, name: str, added: Value, choose: Value, chosen: Value,

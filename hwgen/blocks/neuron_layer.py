@@ -24,6 +24,7 @@ from .export import add_chosen, lut
 from .fifo import fifo_resources
 from .primitives import DelayLine, Rom, StreamFifo, delay, delay_resources, ram_luts, rom_luts
 from .products import Products, products_resources
+from .threshold import ThresholdActivation
 from .weight_memory import WeightMemory
 
 __all__ = ["NeuronLayer", "NeuronLayerConfig", "WeightSums"]
@@ -423,14 +424,6 @@ class NeuronLayerConfig(BufferedBlock):
         return Schedule((taken,), issued,
                         issued + self.pipeline + StreamFifo.latency_of(self.fifo_depth))
 
-    @property
-    def _is_constant(self) -> bool:
-        """Whether all sums reach the same levels: then synthesis leaves nothing of them."""
-        if not self._absorbs:
-            return False
-        levels, kind = self.units[0].levels, self._sum_type  # type: ignore[attr-defined]
-        return bool(((levels <= kind.low) | (levels > kind.high)).all())
-
     def _sum_resources(self, family: str) -> Resources:
         """Weights, products, and what adds them up."""
         outputs = self.group_parallel * self.pe
@@ -450,7 +443,10 @@ class NeuronLayerConfig(BufferedBlock):
 
     def estimate(self, family):
         acc = self._sum_type.width
-        parts = Resources() if self._is_constant else self._sum_resources(family)
+        # Of sums that make no difference, synthesis leaves nothing.
+        first = self.units[0] if self.units else None
+        constant = isinstance(first, ThresholdActivation) and first.is_constant
+        parts = Resources() if constant else self._sum_resources(family)
         if not self._from_zero:
             codes = self.start_codes()
             # Bits that never change are no memory, and equal ones are there once.

@@ -66,6 +66,11 @@ class ThresholdActivation(Activation):
         return full
 
     @property
+    def is_constant(self) -> bool:
+        """Whether each level is reached by every input or by none."""
+        return bool(((self.levels <= self.in_type.low) | (self.levels > self.in_type.high)).all())
+
+    @property
     def compare(self) -> NumType:
         """Type in which x and levels are compared."""
         return smallest_type(self.in_type.low, self.in_type.high + 1)

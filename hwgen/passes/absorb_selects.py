@@ -22,12 +22,15 @@ from ..ops import (
 )
 from .rewrite import prune, unique_name
 
-__all__ = ["absorb_selects", "pick_outputs"]
+__all__ = ["ACTIVATION_FIELDS", "absorb_selects", "pick_outputs", "pick_tensor"]
 
-PER_CHANNEL = {Bias: ("values",), Threshold: ("levels", "negate"),
-               Requantize: ("multiplier", "shift", "offset"), Table: ("values",), Clip: (),
-               MaxPool: (), Upsample: (), ZeroInsert: ()}
-"""Operations on each channel alone: their fields with one row for all channels or one for each."""
+ACTIVATION_FIELDS: dict[type[Op], tuple[str, ...]] = {
+    Bias: ("values",), Threshold: ("levels", "negate"),
+    Requantize: ("multiplier", "shift", "offset"), Table: ("values",), Clip: ()}
+"""Activations, and their fields with one row for all channels or one for each."""
+
+PER_CHANNEL = ACTIVATION_FIELDS | {MaxPool: (), Upsample: (), ZeroInsert: ()}
+"""The same of all operations on each channel alone."""
 
 
 def absorb_selects(graph: Graph) -> Graph:
@@ -118,8 +121,8 @@ def _exchanged(graph: Graph, chain: list[Node], indices: np.ndarray, change: Cal
     changed: dict[str, Node] = {}
     for place, node in enumerate(chain):
         followed = place + 1 < len(chain) and isinstance(
-            chain[place + 1].op, Bias | Clip | Requantize | Table | Threshold)
-        name, output = node.name, _pick_tensor(node.output, indices)
+            chain[place + 1].op, tuple(ACTIVATION_FIELDS))
+        name, output = node.name, pick_tensor(node.output, indices)
         if select is not None and node is chain[-1]:
             name, output = select.name, select.output
         elif not (isinstance(node.op, Conv) and followed):
@@ -132,7 +135,8 @@ def _exchanged(graph: Graph, chain: list[Node], indices: np.ndarray, change: Cal
     return graph.with_nodes(nodes)
 
 
-def _pick_tensor(tensor: Tensor, indices: np.ndarray) -> Tensor:
+def pick_tensor(tensor: Tensor, indices: np.ndarray) -> Tensor:
+    """A tensor with channels ``indices`` only."""
     scale, offset = (tuple(v[i] for i in indices) if len(v) > 1 else v
                      for v in (tensor.scale, tensor.offset))
     return Tensor((*tensor.shape[:2], len(indices)), tensor.dtype, scale, offset)

@@ -7,16 +7,12 @@ from fractions import Fraction
 import numpy as np
 
 from ..graph import Graph, Node, Tensor
-from ..ops import Bias, Clip, Conv, Crop, Op, Requantize, Table, Threshold
+from ..ops import Conv, Crop, Op
+from .absorb_selects import ACTIVATION_FIELDS
 from .infer_types import infer_types
 from .rewrite import unique_name
 
 __all__ = ["merge_convolutions"]
-
-PER_CHANNEL: dict[type[Op], tuple[str, ...]] = {
-    Bias: ("values",), Threshold: ("levels", "negate"),
-    Requantize: ("multiplier", "shift", "offset"), Table: ("values",), Clip: ()}
-"""Activations, and their fields with one row for all channels or one for each."""
 
 LONGEST_NAME = 60
 
@@ -45,7 +41,7 @@ def _chain(graph: Graph, node: Node) -> list[Node]:
     """A convolution and the activations behind it."""
     chain = [node]
     while len(users := graph.users(chain[-1].name)) == 1 and chain[-1].name != graph.output \
-            and isinstance(users[0].op, tuple(PER_CHANNEL)):
+            and isinstance(users[0].op, tuple(ACTIVATION_FIELDS)):
         chain.append(users[0])
     return chain
 
@@ -96,7 +92,7 @@ def _stacked(place: tuple[Node, ...]) -> Op | None:
     kind = type(first)
     if any(type(node.op) is not kind for node in place):
         return None
-    names = PER_CHANNEL[kind]
+    names = ACTIVATION_FIELDS[kind]
     rows = {name: [getattr(node.op, name) for node in place] for name in names}
     others = [{k: v for k, v in vars(node.op).items() if k not in names} for node in place]
     if any(other != others[0] for other in others) \

@@ -6,15 +6,12 @@ from math import prod
 import numpy as np
 
 from ..graph import Graph, Node, Tensor
-from ..ops import Bias, Clip, Conv, Op, Requantize, Table, Threshold
+from ..ops import Conv
 from ..types import TERNARY
+from .absorb_selects import ACTIVATION_FIELDS, pick_outputs, pick_tensor
 from .infer_types import infer_types
 
 __all__ = ["pack_pixels", "packings"]
-
-ACTIVATIONS = (Bias, Clip, Requantize, Table, Threshold)
-"""Operations that may be in front of the convolution."""
-
 
 def packings(graph: Graph) -> list[int]:
     """Numbers of pixels, ascending, that :func:`pack_pixels` can make one."""
@@ -47,7 +44,7 @@ def pack_pixels(graph: Graph, pixels: int) -> Graph | None:
     tensor = _packed_tensor(graph.input_tensor, pixels)
     if op is None or op.shape(tensor.shape) != conv.output.shape:
         return None
-    changed = {node.name: replace(node, op=_packed_activation(node.op, node.output, pixels),
+    changed = {node.name: replace(node, op=pick_outputs(node.op, _repeated(node.output, pixels)),
                                   output=_packed_tensor(node.output, pixels))
                for node in activations} | {conv.name: replace(conv, op=op)}
     packed = replace(graph, input_tensor=tensor).with_nodes(
@@ -64,7 +61,7 @@ def _first_convolution(graph: Graph) -> tuple[list[Node], Node | None]:
         if isinstance(node.op, Conv):
             suits = node.op.groups == 1 and node.op.dilation[1] == 1
             return activations, node if suits else None
-        if not isinstance(node.op, ACTIVATIONS) or len(node.inputs) > 1:
+        if not isinstance(node.op, tuple(ACTIVATION_FIELDS)):
             break
         activations.append(node)
         name = node.name
@@ -72,21 +69,14 @@ def _first_convolution(graph: Graph) -> tuple[list[Node], Node | None]:
 
 
 def _packed_tensor(tensor: Tensor, pixels: int) -> Tensor:
-    height, width, channels = tensor.shape
-    return replace(tensor, shape=(height, width // pixels, channels * pixels),
-                   scale=_repeated(tensor.scale, pixels), offset=_repeated(tensor.offset, pixels))
+    height, width, _ = tensor.shape
+    wide = pick_tensor(tensor, _repeated(tensor, pixels))
+    return replace(wide, shape=(height, width // pixels, wide.shape[2]))
 
 
-def _repeated(values: tuple, pixels: int) -> tuple:
-    return values if len(values) == 1 else values * pixels
-
-
-def _packed_activation(op: Op, output: Tensor, pixels: int) -> Op:
-    """The same for each of the pixels: what it holds for each channel is repeated."""
-    arrays = {name: value for name, value in vars(op).items()
-              if isinstance(value, np.ndarray) and len(value) == output.shape[2] > 1}
-    return replace(op, **{name: np.concatenate([value] * pixels)  # type: ignore[type-var]
-                          for name, value in arrays.items()})  # every Op is a dataclass
+def _repeated(tensor: Tensor, pixels: int) -> np.ndarray:
+    """Of each channel of a packed tensor, the one whose values it holds for one of the pixels."""
+    return np.tile(np.arange(tensor.shape[2]), pixels)
 
 
 def _packed_convolution(op: Conv, pixels: int, width: int, positions: int) -> Conv | None:
