@@ -14,7 +14,7 @@ from .bit_heap import INVERTED, LUT_INPUTS, ONE, SHIFT_REGISTER, Adder, Compress
 __all__ = ["ARITHMETIC_MODULES", "Compressor", "compressor_verilog"]
 
 ARITHMETIC_MODULES = (ARITHMETIC, "hwgen_lut6_2", "hwgen_lut6", "hwgen_table", "hwgen_add2",
-                      "hwgen_add3", "hwgen_add_chosen", "hwgen_chain")
+                      "hwgen_add3", "hwgen_add_chosen", "hwgen_at_least", "hwgen_chain")
 """Their names, and the file's."""
 
 LONGEST = 100  # characters of a line of Verilog

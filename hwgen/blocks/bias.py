@@ -20,7 +20,7 @@ class BiasActivation(Activation):
 
     @property
     def latency(self):
-        return 1 + (self.groups > 1)
+        return 1 + Rom.latency_of("logic", self.out_type.width, self.groups)
 
     def create(self):
         return BiasUnit(self)
@@ -31,7 +31,8 @@ class BiasActivation(Activation):
 
 
 class BiasUnit(ActivationUnit):
-    """Adds a constant per channel. Latency: 1 clock, 2 with more than one channel group."""
+    """Adds a constant per channel. Latency: 1 clock, and those of a memory where there are
+    several channel groups."""
 
     config: BiasActivation
 

@@ -1,7 +1,9 @@
 """Concat: the channels of several tensors, one tensor after the other."""
 
 from dataclasses import dataclass
+from functools import partial, reduce
 from math import ceil
+from operator import and_
 
 import numpy as np
 from amaranth import Module, Mux, Signal
@@ -14,6 +16,7 @@ from ..streams import TensorStream
 from ..types import NumType
 from .block import Block, Schedule, as_soon_as_possible
 from .counters import turns
+from .export import advances, lut
 from .parts import holds, number, port_names
 
 __all__ = ["Concat", "ConcatConfig"]
@@ -123,12 +126,14 @@ class Concat(wiring.Component):
             m.d.sync += turn.eq(Mux(turn == count - 1, 0, turn + 1))
 
         chosen = Signal(cfg.output.payload())
-        m.d.comb += advance.eq(~self.o.valid | self.o.ready)
+        arrives = Signal()
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready),
+                     passes.eq(advances(m, platform, "passes", self.o, arrives))]
         with m.Switch(turn):
             for n, (name, kind) in enumerate(zip(self.names, cfg.streams)):
                 i = getattr(self, name)
                 with m.Case(n) if n < count - 1 else m.Default():
-                    m.d.comb += [i.ready.eq(advance), passes.eq(i.valid & advance)]
+                    m.d.comb += arrives.eq(i.valid)
                     if len(set(beats)) > 1:
                         m.d.comb += pixel_end.eq(beat == beats[n] - 1)
                     for lane in range(kind.lanes):
@@ -138,8 +143,20 @@ class Concat(wiring.Component):
                     # The frame ends with the last beat of the last input.
                     if n == count - 1:
                         m.d.comb += chosen.last.eq(i.payload.last)
+        for n, name in enumerate(self.names):
+            # A few bits of the turn find room in the LUT of the ready, which may be late.
+            ready = lut(m, platform, f"takes_{n}", partial(_takes, n), self.o.valid, self.o.ready,
+                        *turn) if len(turn) <= 4 else \
+                advances(m, platform, f"takes_{n}", self.o, turn == n)
+            m.d.comb += getattr(self, name).ready.eq(ready)
         with m.If(advance):
             m.d.sync += self.o.valid.eq(passes)
         with m.If(passes):
             m.d.sync += self.o.payload.eq(chosen)
         return m
+
+
+def _takes(n, held, leaves, *turn):
+    """Whether a :class:`Concat` takes a beat of input ``n``."""
+    mine = (bit if n >> k & 1 else ~bit for k, bit in enumerate(turn))
+    return reduce(and_, mine, ~held | leaves)

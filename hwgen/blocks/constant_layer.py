@@ -21,6 +21,7 @@ from .activation import Activation
 from .block import BufferedBlock, Schedule, as_soon_as_possible
 from .counters import counter_ahead
 from .elementwise import ActivationPipeline, activation_units
+from .export import lut
 from .primitives import delay
 
 __all__ = ["ConstantLayer", "ConstantLayerConfig", "ConstantNeurons"]
@@ -293,6 +294,13 @@ class ConstantLayerConfig(BufferedBlock):
         return estimated_sums(self.weights.T, self.digit)
 
 
+def _next_ready(ready, arrives, held, turn_will_end, will_have_begun, will_be_free):
+    """Whether a :class:`ConstantLayer` will be ready: it will hold nothing, or what it holds will
+    have its last turn."""
+    will_hold = (ready & arrives) | (~ready & held)
+    return ~will_hold | (turn_will_end & (will_have_begun | will_be_free))
+
+
 class ConstantLayer(wiring.Component):
     """Hardware of :class:`ConstantLayerConfig`.
 
@@ -337,7 +345,8 @@ class ConstantLayer(wiring.Component):
             m.d.comb += [self.i.ready.eq(ready),
                          will_hold.eq(Mux(ready, self.i.valid, held_valid))]
             m.d.sync += [held_valid.eq(will_hold), ready.eq(
-                ~will_hold | (turn_will_end & (will_have_begun | pipeline.will_be_free)))]
+                lut(m, platform, "readies", _next_ready, ready, self.i.valid, held_valid,
+                    turn_will_end, will_have_begun, pipeline.will_be_free))]
             with m.If(ready):
                 m.d.sync += taken
         else:

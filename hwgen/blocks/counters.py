@@ -8,13 +8,15 @@ more term it passes through 0 too, so its period is a power of two.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import and_
 
 import numpy as np
 from amaranth import Cat, Const, Mux, Signal, Value
 
 from ..arith.bit_heap import LUT_INPUTS
 from ..resources import Resources
+from .export import lut, unlike
 from .parts import constant_table
 
 __all__ = ["Orbit", "counter", "counter_ahead", "credit_resources", "credits", "following",
@@ -151,21 +153,27 @@ def _stepped(m, place: Signal, count: int, step: Value, *, in_order: bool = Fals
     return place, end, will_end
 
 
-def credits(m, places: int, take: Value, give: Value, *, burst: int = 1) -> tuple[Value, Value]:
+def credits(m, platform, places: int, take: Value, *give: Value, burst: int = 1
+            ) -> tuple[Value, Value]:
     """Whether ``burst`` of some places are free, a register, and whether they will be in the next
-    clock. ``take`` and ``give``: a place is taken, which is only legal while it is free, or given
-    back."""
+    clock. ``take``: a place is taken, which is only legal while it is free. ``give``, up to two
+    bits, which may be late: where all of them are true, one is given back."""
     left = Signal(range(places + 1), init=places, name="places")
     free = Signal(init=places >= burst, name="free")
-    will_be_free = Signal(name="will_be_free")
-    m.d.comb += will_be_free.eq(free)
+    above = unlike(m, platform, "above", left, burst)
+    below = unlike(m, platform, "below", left, burst - 1) if burst > 1 else Const(0, 1)
+    will_be_free = lut(m, platform, "will_be_free", _will_be_free, free, take, above, below, *give)
     m.d.sync += free.eq(will_be_free)
-    with m.If(take != give):
-        m.d.sync += left.eq(_up_or_down(left, give))
-        enough = left >= burst - 1 if burst > 1 else Const(1, 1)
-        above = left > burst if burst > 1 else left != 1
-        m.d.comb += will_be_free.eq(Mux(give, enough, above))
+    given = Cat(give).all()
+    with m.If(take != given):
+        m.d.sync += left.eq(_up_or_down(left, given))
     return free, will_be_free
+
+
+def _will_be_free(free, take, above, below, *give):
+    """``above``: there are not just enough; ``below``: it is not just one that lacks."""
+    given = reduce(and_, give)
+    return (free & (given | ~take | above)) | (~take & given & ~below)
 
 
 def credit_resources(places: int) -> Resources:

@@ -101,8 +101,8 @@ class ActivationPipeline(wiring.Component):
                                                   self.output.beats)
             wiring.connect(m, wiring.flipped(self.o), fifo.o)
             end = fifo.i
-            free, will_be_free = credits(m, self.fifo_depth, self.issue,
-                                         self.o.valid & self.o.ready, burst=self.burst)
+            free, will_be_free = credits(m, platform, self.fifo_depth, self.issue,
+                                         self.o.valid, self.o.ready, burst=self.burst)
             m.d.comb += [self.free.eq(free), self.will_be_free.eq(will_be_free)]
         else:
             end = self.o

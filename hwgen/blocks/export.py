@@ -1,12 +1,12 @@
 """What blocks leave to Verilog that Amaranth does not write."""
 
 from collections.abc import Callable
-from functools import reduce
-from operator import or_
+from functools import partial, reduce
+from operator import and_, or_
 
 from amaranth import Cat, Const, Instance, Mux, Signal, Value
 
-__all__ = ["ARITHMETIC", "Export", "add_chosen", "lut", "unlike"]
+__all__ = ["ARITHMETIC", "Export", "add_chosen", "advances", "at_least", "lut", "unlike"]
 
 ARITHMETIC = "hwgen_arith"
 """Verilog file of adders and LUTs."""
@@ -69,13 +69,32 @@ def lut(m, platform, name: str, function: Callable[..., Value], *inputs: Value) 
     return out
 
 
-def unlike(m, platform, name: str, a: Value, b: Value) -> Value:
-    """Whether two numbers of up to 18 bits differ, in two levels of LUTs: for what much depends on,
-    as synthesis makes it in more where some other path is longer."""
-    pairs = [bit for pair in zip(a, b) for bit in pair]
-    parts = [lut(m, platform, f"{name}_{n}", _any_pair, *pairs[6 * n:6 * n + 6])
-             for n in range(-(-len(pairs) // 6))]
+def advances(m, platform, name: str, o, *conditions: Value) -> Signal:
+    """Whether the output register of a block takes something, its ready in one LUT with up to four
+    conditions: it holds nothing or is read, and all of these are true."""
+    return lut(m, platform, name, _advances, o.valid, o.ready, *conditions)
+
+
+def _advances(held, leaves, *conditions):
+    return reduce(and_, conditions, ~held | leaves)
+
+
+def unlike(m, platform, name: str, a: Value, b: Value | int) -> Value:
+    """Whether two numbers of up to 18 bits, or one of up to 36 and a constant, differ, in two
+    levels of LUTs: for what much depends on, as synthesis makes it in more where some other path is
+    longer."""
+    if isinstance(b, int):
+        parts = [lut(m, platform, f"{name}_{n}", partial(_any_other, b >> n), *a[n:n + 6])
+                 for n in range(0, len(a), 6)]
+    else:
+        pairs = [bit for pair in zip(a, b) for bit in pair]
+        parts = [lut(m, platform, f"{name}_{n // 6}", _any_pair, *pairs[n:n + 6])
+                 for n in range(0, len(pairs), 6)]
     return lut(m, platform, name, _any, *parts) if len(parts) > 1 else parts[0]
+
+
+def _any_other(number, *bits):
+    return _any(*(~bit if number >> k & 1 else bit for k, bit in enumerate(bits)))
 
 
 def _any_pair(*bits):
@@ -84,6 +103,19 @@ def _any_pair(*bits):
 
 def _any(*bits):
     return reduce(or_, bits)
+
+
+def at_least(m, platform, name: str, a: Value, b: Value) -> Signal:
+    """Whether an unsigned number is at least another of as many bits: two bits a LUT and a carry
+    chain, where synthesis would take levels of LUTs."""
+    out = Signal(name=name)
+    if not isinstance(platform, Export):
+        m.d.comb += out.eq(a >= b)
+        return out
+    platform.uses.add(ARITHMETIC)
+    m.submodules[f"{name}_comparator"] = Instance("hwgen_at_least", p_WIDTH=len(a), i_a=a, i_b=b,
+                                                  o_y=out)
+    return out
 
 
 def add_chosen(m, platform, name: str, added: Value, choose: Value, chosen: Value,

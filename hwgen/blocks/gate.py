@@ -68,7 +68,7 @@ class Gate(wiring.Component):
         m = Module()
         passes = Signal()
         data = Signal.like(self.i.payload, reset_less=True)
-        free, _ = credits(m, self.config.places, passes, self.left)
+        free, _ = credits(m, platform, self.config.places, passes, self.left)
         m.d.comb += [self.i.ready.eq(free), passes.eq(self.i.valid & self.i.ready),
                      self.o.payload.eq(data)]
         m.d.sync += [self.o.valid.eq(passes), data.eq(self.i.payload)]

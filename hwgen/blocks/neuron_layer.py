@@ -520,8 +520,8 @@ class NeuronLayer(wiring.Component):
             free, will_be_free = fifo.free, fifo.will_be_free
             m.d.comb += fifo.reserve.eq(held_valid & completes & free)
         else:
-            free, will_be_free = credits(m, cfg.fifo_depth, issue & completes,
-                                         self.o.valid & self.o.ready)
+            free, will_be_free = credits(m, platform, cfg.fifo_depth, issue & completes,
+                                         self.o.valid, self.o.ready)
         # Ready when no beat is held, or the one held is issued for the last time. What is in front
         # takes steps of its own from that, so it is a register, of what will be.
         ready = Signal(init=1)
@@ -610,7 +610,10 @@ class NeuronLayer(wiring.Component):
     def _starts(self, m, channel_group: Value, clocks: int) -> Value:
         """What the sums of an output beat start from, ``clocks`` after its number."""
         cfg = self.config
-        m.submodules.start = start = Rom(cfg.start_codes(), cfg._sum_type.width, "logic", "start")
+        codes, width = cfg.start_codes(), cfg._sum_type.width
+        m.submodules.start = start = Rom(
+            codes, width, "logic", "start",
+            at_once=Rom.latency_of("logic", width, len(codes)) > clocks)
         m.d.comb += start.addr.eq(delay(m, channel_group, clocks - start.latency, "start_group"))
         return start.data
 

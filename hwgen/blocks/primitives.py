@@ -257,7 +257,7 @@ class StreamFifo(wiring.Component):
         get = Signal()
         empty = Signal(init=1)
         m.d.comb += [
-            get.eq(~empty & advance),
+            get.eq(lut(m, platform, "gets", _gets, empty, self.o.valid, self.o.ready)),
             write.data.eq(whole[:width]), write.en.eq(put), read.en.eq(get),
         ]
         last: Value = Const(0, 0)
@@ -303,18 +303,27 @@ class StreamFifo(wiring.Component):
         return behind
 
 
+def _gets(empty, valid, ready):
+    """Whether the memory of a :class:`StreamFifo` is read."""
+    return ~empty & (~valid | ready)
+
+
 def _next_free(take, empty, valid, ready, free, left):
     """Whether a place of a :class:`StreamFifo` will be free."""
-    get = ~empty & (~valid | ready)
+    get = _gets(empty, valid, ready)
     full = take & ~get
     return (full & left) | (~full & (free | get))
 
 
 def _next_empty(put, empty, valid, ready, more):
     """Whether the memory of a :class:`StreamFifo` will be empty."""
-    get = ~empty & (~valid | ready)
+    get = _gets(empty, valid, ready)
     return ~put & ((get & ~more) | (~get & empty))
 
+
+LOGIC_BITS = 10
+LOGIC_WORDS = 1 << LOGIC_BITS
+"""Of a memory of constants in LUTs that are read in one clock: two LUTs behind each other."""
 
 MULTIPLEXED_WORDS = 256
 """Of a memory of constants: four LUTs and the multiplexers of their slice give a bit of so many."""
@@ -403,6 +412,8 @@ class Rom(wiring.Component):
         Names the memory files.
     width
         Bits of a word; all of its fields by default, or fewer where the last one is narrower.
+    at_once
+        Of the style ``logic``: one clock whatever the depth.
 
     Members
     -------
@@ -411,7 +422,8 @@ class Rom(wiring.Component):
     """
 
     def __init__(self, codes: np.ndarray, field_width: int, style: str, name: str,
-                 width: int | None = None):
+                 width: int | None = None, *, at_once: bool = False):
+        self.at_once = at_once
         self.codes = np.asarray(codes, dtype=np.int64)
         self.field_width, self.style, self.name = field_width, style, name
         self.depth, self.width = len(self.codes), width or self.codes.shape[1] * field_width
@@ -419,17 +431,18 @@ class Rom(wiring.Component):
 
     @staticmethod
     def latency_of(style: str, width: int, depth: int) -> int:
-        """Clocks: 0 for a constant, 1 for logic, 2 for one row of block RAM, more for several."""
+        """Clocks: 0 for a constant, 1 for logic, 2 for one row of block RAM; of several rows more,
+        as of logic with more words than one clock reads."""
         if depth == 1:
             return 0
-        if style == "logic":
-            return 1
-        rows = rom_tiling(width, depth)[1]
-        return 2 + sum(1 for bound in (1, 4, 16, 64) if rows > bound)
+        rows = ceil(depth / LOGIC_WORDS) if style == "logic" else rom_tiling(width, depth)[1]
+        first = 1 if style == "logic" else 2
+        return first + sum(1 for bound in (1, 4, 16, 64, 256) if rows > bound)
 
     @property
     def latency(self) -> int:
-        return self.latency_of(self.style, self.width, self.depth)
+        depth = min(self.depth, 2) if self.at_once else self.depth
+        return self.latency_of(self.style, self.width, depth)
 
     def words(self) -> list[int]:
         """Contents, one integer per word."""
@@ -450,10 +463,17 @@ class Rom(wiring.Component):
                 places = np.arange(1 << (self.depth - 1).bit_length())
                 words = fill_gaps(np.array([*words, *[0] * (len(places) - self.depth)], object),
                                   places < self.depth).tolist()
-            m.submodules.rom = rom = memory.Memory(shape=self.width, depth=len(words), init=words,
-                                                   attrs={"rom_style": "logic"})
-            read = rom.read_port()
-            m.d.comb += [read.addr.eq(self.addr), read.en.eq(1), self.data.eq(read.data)]
+            outputs = []
+            most = len(words) if self.at_once else LOGIC_WORDS
+            for row, first in enumerate(range(0, len(words), most)):
+                part = words[first:first + most]
+                rom = memory.Memory(shape=self.width, depth=len(part), init=part,
+                                    attrs={"rom_style": "logic"})
+                m.submodules[f"rom_{row}" if row else "rom"] = rom
+                read = rom.read_port()
+                m.d.comb += [read.addr.eq(self.addr), read.en.eq(1)]
+                outputs.append(read.data)
+            self._choose_row(m, outputs, delay(m, self.addr[LOGIC_BITS:], 1, "row"))
             return m
 
         columns, rows, tile_width, tile_depth = tiling = rom_tiling(self.width, self.depth)
@@ -468,8 +488,11 @@ class Rom(wiring.Component):
                 content = [w >> low & ((1 << width) - 1) for w in part]
                 row_data.append(self._tile(m, platform, content, width, f"{row}_{column}"))
             outputs.append(Cat(*row_data))
-        row_index = delay(m, self.addr[(tile_depth - 1).bit_length():], 2, "row")
-        # Rows are chosen 4 to 1, registered after each choice.
+        self._choose_row(m, outputs, delay(m, self.addr[(tile_depth - 1).bit_length():], 2, "row"))
+        return m
+
+    def _choose_row(self, m, outputs: list[Value], row_index: Value) -> None:
+        """The data are those of one row, chosen 4 to 1, registered after each choice."""
         while len(outputs) > 1:
             chosen = []
             for n in range(0, len(outputs), 4):
@@ -480,7 +503,6 @@ class Rom(wiring.Component):
             outputs = chosen
             row_index = delay(m, row_index[2:], 1, f"row_{len(outputs)}")
         m.d.comb += self.data.eq(outputs[0])
-        return m
 
     def _tile(self, m, platform, content: list[int], width: int, suffix: str) -> Value:
         address = self.addr[:max(1, (len(content) - 1).bit_length())]

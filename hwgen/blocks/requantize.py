@@ -297,7 +297,7 @@ class ShiftUnit(ActivationUnit):
             factors = factors[:1]
         # Registered operands, product and output: what a DSP slice holds.
         m.submodules[f"multiplier_{n}"] = rom = Rom(kind.encode(factors)[:, None], kind.width,
-                                                    "logic", f"multiplier_{n}")
+                                                    "logic", f"multiplier_{n}", at_once=True)
         if len(factors) > 1:
             m.d.comb += rom.addr.eq(self.group)
         held = delay(m, x, 1, f"x_{n}")
@@ -334,7 +334,7 @@ class ShiftUnit(ActivationUnit):
             return int(offsets[0])
         kind = _signed_type(offsets)
         m.submodules[f"offset_{n}"] = rom = Rom(kind.encode(offsets)[:, None], kind.width, "logic",
-                                                f"offset_{n}")
+                                                f"offset_{n}", at_once=True)
         clocks = cfg.product_clocks - rom.latency
         m.d.comb += rom.addr.eq(delay(m, self.group, max(clocks, 0), f"offset_group_{n}"))
         offset = Signal(signed(kind.width), name=f"offset_of_{n}")

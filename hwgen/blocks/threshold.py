@@ -5,7 +5,7 @@ from functools import cached_property
 from math import ceil
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 
 from ..arith.bit_heap import LEVELS, LUT_INPUTS, ONE, Compression, Lut, Stage, Term
 from ..arith.comparison import level_luts, levels_reached
@@ -15,6 +15,7 @@ from ..ops import Threshold
 from ..resources import Resources
 from ..types import NumType, smallest_type
 from .activation import Activation, ActivationUnit
+from .export import at_least
 from .parts import constant_table
 from .primitives import delay, rom_luts
 
@@ -281,7 +282,10 @@ class ThresholdUnit(ActivationUnit):
                     operand = delay(m, operand, 1, f"held_{stage}_{n}")
                     known = delay(m, known, 1, f"known_{stage}_{n}") if len(known) else known
                 reached = Signal(name=f"reached_{stage}_{n}", reset_less=True)
-                m.d.sync += reached.eq(operand >= level)
+                # Behind LUTs of constants, few levels should follow.
+                m.d.sync += reached.eq(
+                    at_least(m, platform, f"at_least_{stage}_{n}", *self._unsigned(operand, level))
+                    if cfg.packs_constants and not isinstance(level, Const) else operand >= level)
                 next_found.append(Cat(reached, delay(m, known, 1, f"found_{stage}_{n}"))
                                   if len(known) else reached)
                 next_x.append(delay(m, operand, 1, f"x_{stage}_{n}"))
@@ -309,3 +313,12 @@ class ThresholdUnit(ActivationUnit):
             m.d.sync += y.eq(value)
             m.d.comb += self.y.word_select(n, out_width).eq(y)
         return m
+
+    def _unsigned(self, a: Value, b: Value) -> list[Value]:
+        """Numbers that compare as these two do if they are taken as unsigned."""
+        kind = self.config.compare
+        if not kind.signed:
+            return [Cat(value, Const(0, kind.width))[:kind.width] for value in (a, b)]
+        a, b = (Cat(value, value[-1].replicate(kind.width))[:kind.width] for value in (a, b))
+        # The greater sign is the lesser number.
+        return [Cat(a[:-1], b[-1]), Cat(b[:-1], a[-1])]

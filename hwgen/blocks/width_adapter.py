@@ -12,6 +12,7 @@ from ..resources import Resources
 from ..streams import TensorStream
 from .block import Block, Schedule, as_soon_as_possible
 from .counters import turns
+from .export import lut
 
 __all__ = ["WidthAdapter", "WidthAdapterConfig", "adapters_between"]
 
@@ -102,16 +103,18 @@ class WidthAdapter(wiring.Component):
         super().__init__({"i": In(config.input.signature()), "o": Out(config.output.signature())})
 
     def elaborate(self, platform):
-        return self._split() if self.config.pieces > 1 else self._collect()
+        make = self._split if self.config.pieces > 1 else self._collect
+        return make(platform)
 
-    def _collect(self) -> Module:
+    def _collect(self, platform) -> Module:
         m = Module()
         cfg = self.config
         advance = Signal()
         taken = Signal()
         complete, _ = turns(m, cfg.collected, taken, "piece")
         m.d.comb += [advance.eq(~self.o.valid | self.o.ready),
-                     self.i.ready.eq(~complete | advance),
+                     self.i.ready.eq(lut(m, platform, "takes", _collects, self.o.valid,
+                                         self.o.ready, complete)),
                      taken.eq(self.i.valid & self.i.ready)]
         word = self.i.payload.data.as_value()
         if cfg.collected > 1:
@@ -126,14 +129,15 @@ class WidthAdapter(wiring.Component):
                          self.o.payload.last.eq(self.i.payload.last)]
         return m
 
-    def _split(self) -> Module:
+    def _split(self, platform) -> Module:
         m = Module()
         cfg = self.config
         held = Signal(cfg.input.payload(), reset_less=True)
         sent = Signal()
         final, _ = turns(m, cfg.pieces, sent, "piece")
         m.d.comb += [sent.eq(self.o.valid & self.o.ready),
-                     self.i.ready.eq(~self.o.valid | (self.o.ready & final)),
+                     self.i.ready.eq(lut(m, platform, "takes", _splits, self.o.valid,
+                                         self.o.ready, final)),
                      self.o.payload.data.as_value().eq(held.data.as_value()),
                      self.o.payload.last.eq(held.last & final)]
         with m.If(self.i.ready):
@@ -141,6 +145,14 @@ class WidthAdapter(wiring.Component):
         with m.Elif(sent):
             m.d.sync += held.data.as_value().eq(held.data.as_value() >> cfg.output.data_width)
         return m
+
+
+def _collects(held, leaves, complete):
+    return ~complete | ~held | leaves
+
+
+def _splits(held, leaves, final):
+    return ~held | (leaves & final)
 
 
 def adapters_between(have: TensorStream, want: TensorStream) -> list[WidthAdapterConfig]:

@@ -1,6 +1,8 @@
 """Sliding windows read element by element from a ring of rows."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value
@@ -12,7 +14,7 @@ from ..streams import TensorStream
 from ..types import NumType
 from .block import Schedule, as_soon_as_possible
 from .counters import counter, following, turns
-from .export import lut
+from .export import advances, lut
 from .parts import lookup
 from .primitives import memory_style, ram_bram36
 from .window import Window, WindowGeometry, convert_codes
@@ -256,15 +258,13 @@ class WindowReader(wiring.Component):
         left = self._sweep(m, "left", -g.pad[2] * words, g.stride[1] * words, columns, start,
                            column_end)
         ends, element_slot, offset = self._elements(m, start, advance, busy, slot, left)
+        free = lut(m, platform, "free", lambda busy, *ends: ~busy | reduce(and_, ends), busy, *ends)
+        # Ready may be late.
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready), element_end.eq(Cat(*ends).all()),
-            # Ready may be late.
-            start.eq(lut(m, platform, "starts", lambda valid, ready, there, free:
-                         (~valid | ready) & there & free, self.o.valid, self.o.ready, available,
-                         ~busy | element_end)),
-            row_starts.eq(lut(m, platform, "row_starts", lambda valid, ready, there, free, last:
-                              (~valid | ready) & there & free & last, self.o.valid, self.o.ready,
-                              available, ~busy | element_end, column_end))]
+            start.eq(advances(m, platform, "starts", self.o, available, free)),
+            row_starts.eq(advances(m, platform, "row_starts", self.o, available, free,
+                                   column_end))]
         last_window = Signal()
         with m.If(advance):
             with m.If(start):

@@ -12,6 +12,7 @@ from ..streams import TensorStream
 from ..types import NumType
 from .block import Schedule
 from .counters import spans, turns
+from .export import advances, lut
 from .primitives import DelayLine
 from .window import Window, WindowGeometry, convert_codes
 
@@ -165,21 +166,25 @@ class WindowShift(wiring.Component):
         # Scan the padded frame: row, column and chunk of the beat that comes next.
         step = Signal()
         chunk_end, _ = turns(m, words, step, "chunk")
-        is_pixel, completes, at_last = Const(1, 1), Const(1, 1), chunk_end
+        inside: list[Value] = []
+        completes, at_last = Const(1, 1), chunk_end
         moves = step & chunk_end
         for axis, name in ((1, "column"), (0, "row")):
             before, size = g.pad[2 * axis], cfg.input.shape[axis]
             first, count = g.extent[axis] - 1, cfg.positions[axis]
             last = first + (count - 1) * g.stride[axis]
-            end, (inside, on_grid, last_place) = spans(
+            end, (within, on_grid, last_place) = spans(
                 m, cfg.scanned[axis], moves, name,
                 [(before, before + size), (first, last + 1), (last, last + 1)])
-            is_pixel, at_last = is_pixel & inside, at_last & last_place
+            inside.append(within)
+            at_last = at_last & last_place
             completes &= on_grid & self._in_phase(m, on_grid, end, moves, g.stride[axis], name)
             moves = moves & end
+        is_pixel = inside[0] & inside[1]
         m.d.comb += [
-            step.eq((~self.o.valid | self.o.ready) & (~is_pixel | self.i.valid)),
-            self.i.ready.eq((~self.o.valid | self.o.ready) & is_pixel),
+            self.i.ready.eq(advances(m, platform, "takes", self.o, *inside)),
+            step.eq(lut(m, platform, "steps", _steps, self.o.valid, self.o.ready, self.i.valid,
+                        *inside)),
         ]
         with m.If(~self.o.valid | self.o.ready):
             m.d.sync += [self.o.valid.eq(step & completes), self.o.payload.last.eq(at_last)]
@@ -229,3 +234,8 @@ class WindowShift(wiring.Component):
         with m.If(moves):
             m.d.sync += phase.eq(Mux(end | ~on_grid | (phase == stride - 1), 0, phase + 1))
         return phase == 0
+
+
+def _steps(held, leaves, arrives, in_column, in_row):
+    """Whether a place of the padded frame is passed: padding, or a pixel that is there."""
+    return (~held | leaves) & (arrives | ~(in_column & in_row))

@@ -6,9 +6,9 @@ import numpy as np
 
 from ..errors import ModelError
 from ..graph import Graph
-from ..ops import Threshold
+from ..ops import Conv, Threshold
 from ..real_ops import REAL
-from ..types import MAX_WIDTH, NumType
+from ..types import BIPOLAR, MAX_WIDTH, TERNARY, NumType, smallest_type
 from .rewrite import only_moves
 
 __all__ = ["infer_types"]
@@ -19,8 +19,9 @@ def infer_types(graph: Graph) -> Graph:
 
     Requires right shapes. Leaves each node's type equal to its operation's ``result_type``: an
     accumulator has the bits that its own weights and input type need, an activation keeps its
-    declared type, real values stay real. Levels of a :class:`~hwgen.ops.Threshold` beside its
-    input's range become the nearest level that is always or never reached.
+    declared type, real values stay real. Weights have the narrowest type that holds them. Levels
+    of a :class:`~hwgen.ops.Threshold` beside its input's range become the nearest level that is
+    always or never reached.
 
     Raises
     ------
@@ -32,7 +33,11 @@ def infer_types(graph: Graph) -> Graph:
     for node in graph.nodes:
         inputs = [tensors[name] for name in node.inputs]
         types = tuple(t.dtype for t in inputs)
-        op = _clamp_levels(node.op, types[0]) if isinstance(node.op, Threshold) else node.op
+        op = node.op
+        if isinstance(op, Threshold):
+            op = _clamp_levels(op, types[0])
+        elif isinstance(op, Conv):
+            op = _narrow_weights(op)
         dtype = op.result_type(types, tuple(t.shape for t in inputs))
         if node.output.dtype == REAL and only_moves(op):
             dtype = REAL  # perhaps of integers that it first turns into real values
@@ -42,6 +47,14 @@ def infer_types(graph: Graph) -> Graph:
         tensors[node.name] = replace(node.output, dtype=dtype)
         nodes.append(replace(node, op=op, output=tensors[node.name]))
     return graph.with_nodes(nodes)
+
+
+def _narrow_weights(op: Conv) -> Conv:
+    low, high = int(op.weights.min()), int(op.weights.max())
+    kind = smallest_type(low, high)
+    if -1 == low <= high <= 1:
+        kind = TERNARY if (op.weights == 0).any() else BIPOLAR
+    return replace(op, weight_type=kind) if kind.width < op.weight_type.width else op
 
 
 def _clamp_levels(op: Threshold, dtype: NumType) -> Threshold:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..graph import Graph, Node, Tensor
 from ..ops import Conv, Crop, Op
+from ..types import smallest_type
 from .absorb_selects import ACTIVATION_FIELDS
 from .infer_types import infer_types
 from .rewrite import unique_name
@@ -15,6 +16,7 @@ from .rewrite import unique_name
 __all__ = ["merge_convolutions"]
 
 LONGEST_NAME = 60
+FEW_BITS = 2  # of weights, which others beside them would make more
 
 
 def merge_convolutions(graph: Graph) -> Graph:
@@ -29,7 +31,7 @@ def merge_convolutions(graph: Graph) -> Graph:
         op = node.op
         if isinstance(op, Conv) and op.groups == 1:
             groups[node.inputs[0], op.kernel, op.stride, op.pad, op.pad_value, op.dilation,
-                   op.weight_type].append(node)
+                   op.weight_type if op.weight_type.width <= FEW_BITS else None].append(node)
     merged = graph
     for convolutions in groups.values():
         if len(convolutions) > 1:
@@ -83,7 +85,10 @@ def _convolution(place: tuple[Node, ...]) -> Conv:
     assert isinstance(first, Conv)
     weights, bias = (np.concatenate([getattr(node.op, field) for node in place], axis=-1)
                      for field in ("weights", "bias"))
-    return replace(first, weights=weights, bias=bias)
+    kind = first.weight_type
+    if not kind.contains(weights).all():
+        kind = smallest_type(weights.min(), weights.max())
+    return replace(first, weights=weights, weight_type=kind, bias=bias)
 
 
 def _stacked(place: tuple[Node, ...]) -> Op | None:

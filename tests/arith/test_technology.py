@@ -76,6 +76,12 @@ def test_the_adder_with_a_choice_of_primitives_is_proven_equal_to_its_expression
     prove_equal(tmp_path, "hwgen_add_chosen", {"WIDTH": str(width)}, carry=carry)
 
 
+@pytest.mark.parametrize("carry", [4, 8])
+@pytest.mark.parametrize("width", [1, 2, 7, 8, 13, 18])
+def test_the_comparator_of_primitives_is_proven_equal_to_its_expression(tmp_path, width, carry):
+    prove_equal(tmp_path, "hwgen_at_least", {"WIDTH": str(width)}, carry=carry)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_luts_of_primitives_are_proven_equal_to_their_tables(tmp_path, seed):
     rng = random.Random(seed)
@@ -154,15 +160,17 @@ def prove_exported(tmp_path, make):
 
 
 class Unlike(wiring.Component):
-    """Whether two numbers differ, beside what that should be."""
+    """Whether two numbers differ, or one and a constant, beside what that should be."""
 
-    def __init__(self, width):
+    def __init__(self, width, constant=None):
+        self.constant = constant
         super().__init__({"a": In(width), "b": In(width), "y": Out(1), "expected": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += [self.y.eq(unlike(m, platform, "differs", self.a, self.b)),
-                     self.expected.eq(self.a != self.b)]
+        other = self.b if self.constant is None else self.constant
+        m.d.comb += [self.y.eq(unlike(m, platform, "differs", self.a, other)),
+                     self.expected.eq(self.a != other)]
         return m
 
 
@@ -170,6 +178,12 @@ class Unlike(wiring.Component):
 def test_numbers_differ_in_two_levels_of_luts(tmp_path, width):
     prove_exported(tmp_path, lambda: Unlike(width))
     prove_outputs_equal(tmp_path, Unlike(width))
+
+
+@pytest.mark.parametrize("width, constant", [(2, 1), (6, 0), (7, 64), (12, 0x5a3), (14, 0x3fff)])
+def test_a_number_differs_from_a_constant_in_two_levels_of_luts(tmp_path, width, constant):
+    prove_exported(tmp_path, lambda: Unlike(width, constant))
+    prove_outputs_equal(tmp_path, Unlike(width, constant))
 
 
 def prove_outputs_equal(tmp_path, component):

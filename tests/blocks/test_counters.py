@@ -94,7 +94,7 @@ def test_spans_say_which_ranges_a_step_is_in(count):
                                            (5, 2), (9, 4), (40, 8)])
 def test_credits_are_free_while_a_burst_has_places(places, burst):
     m, take, give = Module(), Signal(), Signal()
-    free, will_be_free = credits(m, places, take, give, burst=burst)
+    free, will_be_free = credits(m, None, places, take, give, burst=burst)
     rng = np.random.default_rng(places)
     wrong, seen = [], set()
 

@@ -212,6 +212,17 @@ def test_rom_data_follow_the_address_after_latency_clocks(depth, fields, width, 
     assert read_all(dut, addresses) == [expected[a] for a in addresses]
 
 
+@pytest.mark.parametrize("depth, latency", [(1024, 1), (1025, 2), (2560, 2), (4096, 2), (4097, 3)])
+def test_many_words_in_luts_are_read_in_several_clocks_unless_it_must_be_one(depth, latency):
+    codes = np.random.default_rng(depth).integers(0, 8, (depth, 1))
+    addresses = [0, depth - 1, *np.random.default_rng(0).integers(0, depth, 60).tolist()]
+    expected = codes[addresses, 0].tolist()
+    dut, at_once = (Rom(codes, 3, "logic", "words", at_once=at_once) for at_once in (False, True))
+    assert (dut.latency, at_once.latency) == (latency, 1)
+    assert read_all(dut, addresses) == expected
+    assert read_all(at_once, addresses) == expected
+
+
 @pytest.mark.parametrize("depth", [2, 7, 100])
 def test_gaps_between_words_are_filled_with_other_words(depth):
     rng = np.random.default_rng(depth)

@@ -10,7 +10,7 @@ from hwgen.errors import ModelError
 from hwgen.ops import Add, Concat, Conv, MaxPool, Requantize, Threshold
 from hwgen.passes import infer_types, verify
 from hwgen.real_ops import REAL, Affine, Clamp, Quantize
-from hwgen.types import int_type, uint_type
+from hwgen.types import BIPOLAR, TERNARY, int_type, uint_type
 from tests.graphs import GraphBuilder
 
 
@@ -29,6 +29,19 @@ def test_accumulators_follow_from_weights_and_input():
     assert result.tensors() == graph.tensors()
     assert result.tensor("conv").dtype == int_type(4)  # -3..6
     assert result.tensor("sum").dtype == int_type(5)
+
+
+@pytest.mark.parametrize("weights, declared, found", [
+    ([0, 53], int_type(8), uint_type(6)), ([-4, 3], int_type(8), int_type(3)),
+    ([-128, 0], int_type(8), int_type(8)), ([-1, 0, 1], int_type(4), TERNARY),
+    ([-1, 1], TERNARY, BIPOLAR), ([-1, -1], int_type(3), BIPOLAR), ([0, 1], TERNARY, uint_type(1)),
+    ([0, 0], int_type(5), uint_type(1)), ([1, 1], BIPOLAR, BIPOLAR)])
+def test_weights_have_the_narrowest_type_that_holds_them(weights, declared, found):
+    op = Conv(np.array(weights).reshape(1, 1, -1, 1), declared, [0])
+    graph = GraphBuilder((2, 2, len(weights)), uint_type(2)).add("conv", op).build()
+    narrowed = infer_types(graph).node("conv").op
+    assert narrowed.weight_type == found
+    np.testing.assert_array_equal(narrowed.weights, op.weights)
 
 
 def test_activations_keep_their_declared_type():

@@ -82,6 +82,14 @@ def test_convolutions_of_unlike_geometry_or_type_stay(changed):
     assert merge_convolutions(graph) is graph
 
 
+def test_weights_of_more_than_two_bits_are_merged_in_a_type_that_holds_all():
+    merged = check(side_by_side([conv(4, kind=int_type(5)), requantize(1)],
+                                [conv(2, 1, kind=int_type(7)), requantize(1)]))
+    op = merged.node("a0_b0").op
+    assert op.weight_type == int_type(7)
+    assert op.weight_type.contains(op.weights).all()
+
+
 def test_other_padding_stays():
     pads = [{"pad": (1, 1, 1, 1), "pad_value": value} for value in (0, 1)]
     graph = side_by_side(*([conv(2, n, (3, 3), **pad), requantize(1)]
