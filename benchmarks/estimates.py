@@ -10,7 +10,8 @@ Builds the examples, random networks and those of FOLDER/NAME/model.onnx for a Z
 another board, in three foldings each: the smallest, the fastest in 70 % of the chip (in all of it
 where nothing else fits) and one between. Synthesizes them and prints LUT, FF, block RAM and DSP
 slices of each layer as estimated and as Yosys counts them, where they differ most; then the median
-and the worst error. An error counts as small up to 15 % or 20 LUTs.
+and the worst error. An error counts as small up to 15 % or 20 LUTs. Last the blocks that have a
+path of more LUT levels or carry chains than a block should.
 
 With ``--blocks`` that of random neuron layers and sliding windows, with DIR that of the blocks of
 build directories. With ``--sums`` makes the adders of random layers with constant weights, without
@@ -53,7 +54,7 @@ from hwgen.passes import run_pipeline
 from hwgen.planning import DEFAULT_SHARE, Built, Target, plan_design
 from hwgen.resources import Resources
 from hwgen.streams import TensorStream
-from hwgen.synth import synthesize
+from hwgen.synth import SynthResult, synthesize
 from hwgen.types import BIPOLAR, TERNARY, NumType, int_type, smallest_type, uint_type
 from hwgen.verilog import write_verilog
 
@@ -66,8 +67,8 @@ COUNTED = [("lut", "LUT"), ("lutram", "LUTRAM"), ("ff", "FF"), ("bram36", "BRAM3
 WORST_SHARE, WORST_LUTS = 0.15, 20  # errors up to either are small
 SHOWN = 40
 
-Row = tuple[str, str, Resources, Resources]
-"""Name, blocks, estimate and synthesis."""
+Row = tuple[str, str, Resources, Resources, list[str]]
+"""Name, blocks, estimate, synthesis, and paths of too many LUT levels or carry chains."""
 
 TYPES = (BIPOLAR, TERNARY, uint_type(1), uint_type(2), uint_type(4), int_type(4), int_type(8),
          uint_type(8))
@@ -165,8 +166,8 @@ def show_sums(seed: int, count: int) -> None:
               f"a fit: {', '.join(f'{power:.3f}' for power in fit)}")
 
 
-def synthesize_blocks(blocks: list[Block], folder: Path) -> dict[str, Resources]:
-    """Resources of stand-alone blocks, by ``b<number>``."""
+def synthesize_blocks(blocks: list[Block], folder: Path) -> SynthResult:
+    """Stand-alone blocks, by ``b<number>``."""
     sources, memories, infos = {}, {}, []
     (folder / "rtl").mkdir()
     for n, block in enumerate(blocks):
@@ -185,7 +186,7 @@ def synthesize_blocks(blocks: list[Block], folder: Path) -> dict[str, Resources]
     port = StreamPort("x", blocks[0].inputs[0])
     Design("blocks", "none", "xc7", 150.0, "hwgen_top", tuple(sources), tuple(memories), port, port,
            (), tuple(infos), 1, 1).save(folder)
-    return synthesize(folder).blocks
+    return synthesize(folder)
 
 
 def rows_of_random(seed: int, count: int) -> Iterator[Row]:
@@ -194,7 +195,8 @@ def rows_of_random(seed: int, count: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         found = synthesize_blocks(blocks, Path(folder))
     for n, block in enumerate(blocks):
-        yield describe(block), type(block).__name__, block.estimate("xc7"), found[f"b{n}"]
+        yield (describe(block), type(block).__name__, block.estimate("xc7"), found.blocks[f"b{n}"],
+               long_paths(found, [f"b{n}"]))
 
 
 def networks(count: int, seed: int, zoo: Path | None) -> Iterator[tuple[str, Model]]:
@@ -250,12 +252,23 @@ def rows_of_networks(found: Iterable[tuple[str, Model]], board: Board) -> Iterat
 def rows_of_design(name: str, model: Model, target: Target, built: Built) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         write_build(model, built, target, Path(scratch) / "build")
-        used = synthesize(Path(scratch) / "build").layers
-    kinds: dict[str, list[str]] = defaultdict(list)
+        found = synthesize(Path(scratch) / "build")
+    blocks: dict[str, list[HwNode]] = defaultdict(list)
     for node in built.hardware.nodes:
-        kinds[node.layer].append(type(node.block).__name__.removesuffix("Config"))
+        blocks[node.layer].append(node)
     for layer, guess in built.parts.items():
-        yield f"{name} {layer}", " ".join(kinds[layer]), guess, used[layer]
+        kinds = (type(node.block).__name__.removesuffix("Config") for node in blocks[layer])
+        yield (f"{name} {layer}", " ".join(kinds), guess, found.layers[layer],
+               long_paths(found, [node.name for node in blocks[layer]]))
+
+
+def long_paths(found: SynthResult, names: Iterable[str]) -> list[str]:
+    """Of some blocks, what paths have too many LUT levels or carry chains."""
+    if found.timing is None:
+        return []
+    return [f"{path.levels} levels, {path.chains} chains, {path.ns:.2f} ns: {path.start} -> "
+            f"{path.end}" for name in names if name in found.timing.blocks
+            for path in found.timing.blocks[name].over]
 
 
 def describe(block: Block) -> str:
@@ -270,9 +283,10 @@ def describe(block: Block) -> str:
 
 
 def rows_of_build(folder: Path) -> Iterator[Row]:
-    found = synthesize(folder).blocks
+    found = synthesize(folder)
     for block in Design.load(folder).blocks:
-        yield block.name, block.block, block.estimate, found[block.name]
+        yield (block.name, block.block, block.estimate, found.blocks[block.name],
+               long_paths(found, [block.name]))
 
 
 def show(rows: Iterable[Row], most: int | None) -> None:
@@ -281,17 +295,21 @@ def show(rows: Iterable[Row], most: int | None) -> None:
     table = Table(box=None)
     for name in ("", "blocks", *(name for _, name in COUNTED), "LUT error"):
         table.add_column(name)
-    for name, kind, guess, real in found[:most]:
+    for name, kind, guess, real, _ in found[:most]:
         table.add_row(name, kind, *(f"{getattr(guess, k):.4g} / {getattr(real, k):.4g}"
                                     for k, _ in COUNTED), f"{_error(guess.lut, real.lut):+.0%}")
     Console(width=200).print(table)
-    errors = np.array([abs(_error(guess.lut, real.lut)) for *_, guess, real in found])
+    errors = np.array([abs(_error(guess.lut, real.lut)) for _, _, guess, real, _ in found])
     large = [row for row in found if _badness(row) > 1]
     print(f"{len(found)} rows: LUT error median {np.median(errors):.1%}, worst {max(errors):.0%}; "
           f"beyond {WORST_SHARE:.0%} and {WORST_LUTS} LUTs: {len(large)}")
     for key, name in COUNTED:
         pairs = np.array([[getattr(row[2], key), getattr(row[3], key)] for row in found])
         print(f"{name}: {pairs[:, 0].sum():.6g} estimated, {pairs[:, 1].sum():.6g} synthesized")
+    print(f"{sum(bool(paths) for *_, paths in found)} with long paths")
+    for name, *_, paths in found:
+        for path in paths:
+            print(f"  {name}: {path}")
 
 
 def _error(guess: float, real: float) -> float:
@@ -300,7 +318,7 @@ def _error(guess: float, real: float) -> float:
 
 def _badness(row: Row) -> float:
     """The error in LUTs, 1 for the largest that counts as small."""
-    *_, guess, real = row
+    _, _, guess, real, _ = row
     return abs(guess.lut - real.lut) / max(WORST_SHARE * real.lut, WORST_LUTS)
 
 
@@ -330,8 +348,8 @@ def main() -> None:
             rows.append(row)
             if arguments.file:
                 arguments.file.write_text(json.dumps([
-                    [name, kind, guess.as_dict(), real.as_dict()]
-                    for name, kind, guess, real in rows]))
+                    [name, kind, guess.as_dict(), real.as_dict(), paths]
+                    for name, kind, guess, real, paths in rows]))
     show(rows, most)
 
 

@@ -162,10 +162,11 @@ def credits(m, platform, places: int, take: Value, *give: Value, burst: int = 1
     free = Signal(init=places >= burst, name="free")
     above = unlike(m, platform, "above", left, burst)
     below = unlike(m, platform, "below", left, burst - 1) if burst > 1 else Const(0, 1)
-    will_be_free = lut(m, platform, "will_be_free", _will_be_free, free, take, above, below, *give)
+    will_be_free = lut(m, platform, "frees", _will_be_free, free, take, above, below, *give)
     m.d.sync += free.eq(will_be_free)
-    given = Cat(give).all()
-    with m.If(take != given):
+    given, moves = Cat(give).all(), Signal(name="moves")
+    m.d.comb += moves.eq(take != given)
+    with m.If(moves):
         m.d.sync += left.eq(_up_or_down(left, given))
     return free, will_be_free
 

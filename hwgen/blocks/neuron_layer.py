@@ -441,26 +441,32 @@ class NeuronLayerConfig(BufferedBlock):
             parts -= Resources(ff=outputs * acc * (self.hold == 1))  # that is the sum itself
         return parts
 
+    @property
+    def _start_resources(self) -> Resources:
+        """Of the memory of what sums start from."""
+        if self._from_zero:
+            return Resources()
+        codes = self.start_codes()
+        # Bits that never change are no memory, and equal ones are there once.
+        bits = (codes[:, :, None] >> np.arange(self._sum_type.width) & 1).reshape(len(codes), -1)
+        unlike = len(np.unique(bits[:, (bits != bits[0]).any(axis=0)], axis=1).T)
+        return Resources(lut=unlike * rom_luts(len(codes)), ff=unlike)
+
     def estimate(self, family):
-        acc = self._sum_type.width
-        # Of sums that make no difference, synthesis leaves nothing.
-        first = self.units[0] if self.units else None
-        constant = isinstance(first, ThresholdActivation) and first.is_constant
-        parts = Resources() if constant else self._sum_resources(family)
-        if not self._from_zero:
-            codes = self.start_codes()
-            # Bits that never change are no memory, and equal ones are there once.
-            bits = (codes[:, :, None] >> np.arange(acc) & 1).reshape(len(codes), -1)
-            unlike = len(np.unique(bits[:, (bits != bits[0]).any(axis=0)], axis=1).T)
-            parts += Resources(lut=unlike * rom_luts(len(codes)), ff=unlike)
         # The held beat, and its copies beside the weight memory; what goes beside the sums.
         memory_clocks = self.memory.latency
         beside = memory_clocks + PRODUCT_CLOCKS
         groups = (self.rounds * self.hold - 1).bit_length()
-        parts += Resources(ff=self.input.data_width + beside)
-        for lag, lanes in Counter(lag for p in self.products for lag in p.lags).items():
-            late, bits = memory_clocks + lag, lanes * self.input.dtype.width
-            parts += Resources(ff=bits) if 1 < late <= self.hold else delay_resources(bits, late)
+        parts = Resources(ff=beside)
+        first = self.units[0] if self.units else None
+        # Of sums that make no difference, synthesis leaves nothing.
+        if not (isinstance(first, ThresholdActivation) and first.is_constant):
+            parts += self._sum_resources(family) + self._start_resources \
+                + Resources(ff=self.input.data_width)
+            for lag, lanes in Counter(lag for p in self.products for lag in p.lags).items():
+                late, bits = memory_clocks + lag, lanes * self.input.dtype.width
+                parts += Resources(ff=bits) if 1 < late <= self.hold \
+                    else delay_resources(bits, late)
         parts += delay_resources(2 + (self.steps > 1) + groups, beside)
         in_order = (self.hold - 1).bit_length()
         in_turns = sum((n - 1).bit_length() for n in (self.steps, self.rounds))

@@ -66,10 +66,15 @@ class ThresholdActivation(Activation):
         full[:, :self.count] = np.clip(levels, self.in_type.low, never)
         return full
 
-    @property
+    @cached_property
     def is_constant(self) -> bool:
         """Whether each level is reached by every input or by none."""
         return bool(((self.levels <= self.in_type.low) | (self.levels > self.in_type.high)).all())
+
+    @property
+    def read_width(self) -> int:
+        """Bits of x that the result depends on."""
+        return 0 if self.is_constant else self.in_type.width
 
     @property
     def compare(self) -> NumType:
@@ -84,7 +89,7 @@ class ThresholdActivation(Activation):
     @cached_property
     def form(self) -> str:
         """``table``, ``parallel`` or ``search``."""
-        if self.in_type.width + self.group_width <= LUT_INPUTS + 1:
+        if self.read_width + self.group_width <= LUT_INPUTS + 1:
             return "table"
         comparison = level_luts(self.in_type.width, self.group_width)
         parallel = self.lanes * (self.count * comparison + self._code_luts)
@@ -142,7 +147,10 @@ class ThresholdActivation(Activation):
     def estimate(self):
         out = self.out_type.width
         if self.form == "table":
-            both = 2 if self.in_type.width + self.group_width <= LUT_INPUTS else 1
+            inputs = self.read_width + self.group_width
+            if not inputs:
+                return Resources()
+            both = 2 if inputs <= LUT_INPUTS else 1
             return Resources(lut=self.lanes * ceil(out / both), ff=self.lanes * out)
         # Never more than a table, which synthesis finds by itself.
         table = self.lanes * out * rom_luts(1 << self.in_type.width + self.group_width)
@@ -162,8 +170,8 @@ class ThresholdTable(ActivationUnit):
     def elaborate(self, platform):
         m = Module()
         cfg = self.config
-        width, out = cfg.in_type.width, cfg.out_type
-        codes = np.arange(1 << width)
+        read, out = cfg.read_width, cfg.out_type
+        codes = np.arange(1 << read)
         values = cfg.in_type.decode(codes)
         values = np.where(cfg.in_type.contains(values), values, cfg.in_type.high)
         results = out.encode(cfg.op.compute(np.repeat(values, cfg.channels).reshape(
@@ -172,14 +180,15 @@ class ThresholdTable(ActivationUnit):
         groups = np.minimum(np.arange(1 << cfg.group_width), cfg.groups - 1)
         functions = []
         for n in range(cfg.lanes):
-            nets = (*range(n * width, (n + 1) * width),
-                    *range(cfg.lanes * width, cfg.lanes * width + cfg.group_width))
+            nets = (*range(n * read, (n + 1) * read),
+                    *range(cfg.lanes * read, cfg.lanes * read + cfg.group_width))
             column = results[:, groups, n].T.reshape(-1).tolist()
             functions += [Term(nets, sum((code >> bit & 1) << k for k, code in enumerate(column)))
                           for bit in range(out.width)]
-        inputs = cfg.lanes * width + cfg.group_width
+        inputs = cfg.lanes * read + cfg.group_width
         m.submodules.tables = tables = Compressor(tabulate(functions, inputs), inputs, 0)
-        m.d.comb += [tables.shared.eq(Cat(self.x, self.group[:cfg.group_width])),
+        # What nothing reads is not there in Verilog either.
+        m.d.comb += [tables.shared.eq(Cat(self.x if read else [], self.group[:cfg.group_width])),
                      self.y.eq(tables.o)]
         return m
 

@@ -160,15 +160,19 @@ class WindowReaderConfig(Window):
     def estimate(self, family):
         width, depth = self.input.data_width, self.rows * self.row_words
         (height, _), g = self.scan
-        padded = any(g.pad)
-        # Fitted to synthesis: counters of rows, columns and words, addresses, and padding.
-        row, word = height.bit_length(), self.row_words.bit_length()
-        address = (depth - 1).bit_length()
-        vertical = self.geometry.kernel[0] > 1
-        uneven = not self.is_even
-        lut = 20 + 10 * vertical + 28 * uneven + 12 * padded + 4 * row + 6 * word + 2 * address \
-            + padded * width
-        ff = 20 + 8 * vertical + 12 * padded + 3 * row + 4 * word + width
+        padded, vertical = any(g.pad), g.kernel[0] > 1
+        uneven, several = not self.is_even, self.rows > 1
+        row, word, slot = height.bit_length(), self.row_words.bit_length(), \
+            (self.rows - 1).bit_length()
+        # Fitted to synthesis: counters, loops over elements, addresses, what a window needs.
+        adds = several and self.row_words & (self.row_words - 1) != 0
+        needs = len(set(self.needs()[2].tolist())) > 1
+        loops = sum(n > 1 for n in (self.chunks, *g.kernel, self.rounds))
+        lut = 24 + 6 * vertical + 1.1 * row * uneven + (1.6 + 4.1 * adds + 4.3 * needs) * word \
+            + 10 * slot - 12 * several + 5.4 * loops + 1.3 * self.positions[1].bit_length() \
+            + padded * (8 + 1.1 * width) + 4.2 * row * (g.pad[0] > 0)
+        ff = 14 + 3 * vertical + 12 * padded + 5.4 * slot + (3.2 + 2 * needs) * word + width \
+            + row * uneven
         if memory_style(width, depth) == "block":
             return Resources(lut=lut, ff=ff, bram36=ram_bram36(width, depth))
         ram = 4 * -(-width // (6 if depth <= 32 else 3)) * -(-depth // 64)

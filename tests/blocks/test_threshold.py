@@ -112,6 +112,16 @@ def test_narrow_numbers_of_many_groups_are_exact(in_type, channels):
                      uint_type(2), channels)
 
 
+@pytest.mark.parametrize("levels, takes", [
+    ([[-200, 200]], 0), ([[-128, -128]], 0), ([[-200, 200], [-200, -200]], 2)])
+def test_a_result_that_x_does_not_change_is_looked_up_by_the_group_alone(levels, takes):
+    op = Threshold(np.array(levels), [False] * len(levels), uint_type(2))
+    unit = activation_of(op, int_type(8), uint_type(2), 2, 1)
+    assert (unit.form, unit.read_width) == ("table", 0)
+    assert unit.estimate().ff == takes
+    check_all_values(op, int_type(8), uint_type(2), 2, 1)
+
+
 @pytest.mark.parametrize("form, latency", [("table", 1), ("parallel", 2), ("search", 5)])
 def test_latency_of_each_form_of_threshold(form, latency):
     in_type, out_type, channels, lanes = FORMS[form][0]
