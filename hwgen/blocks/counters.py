@@ -164,11 +164,13 @@ def credits(m, platform, places: int, take: Value, *give: Value, burst: int = 1
     below = unlike(m, platform, "below", left, burst - 1) if burst > 1 else Const(0, 1)
     will_be_free = lut(m, platform, "frees", _will_be_free, free, take, above, below, *give)
     m.d.sync += free.eq(will_be_free)
-    given, moves = Cat(give).all(), Signal(name="moves")
-    m.d.comb += moves.eq(take != given)
-    with m.If(moves):
-        m.d.sync += left.eq(_up_or_down(left, given))
+    with m.If(lut(m, platform, "moves", _moves, take, *give)):
+        m.d.sync += left.eq(_up_or_down(left, Cat(give).all()))
     return free, will_be_free
+
+
+def _moves(take, *give):
+    return take ^ reduce(and_, give)
 
 
 def _will_be_free(free, take, above, below, *give):
@@ -258,7 +260,7 @@ class Orbit:
     @property
     def resources(self) -> Resources:
         """Of a pointer."""
-        none = (self.low > 5) * (1 + self.low / 8)  # of its lower bits are set
+        none = 1.8 * (self.low > 6)  # of its lower bits are set
         return Resources(lut=1 + none + 3 * (self.rounds > 1), ff=self.width)
 
     def address(self, n: int) -> int:

@@ -18,13 +18,15 @@ __all__ = ["Fifo", "FifoConfig", "fifo_resources"]
 def fifo_resources(width: int, depth: int, frame: int = 0, *, reserved: bool = False) -> Resources:
     """Resources of a :class:`StreamFifo` of ``depth`` words of ``width`` bits."""
     if depth == 1:
-        return Resources(lut=2, ff=width + 1)
+        return Resources(lut=2, ff=width + 2)
     if depth == 2:
         return Resources(lut=width + 3, ff=2 * width + 2)
     style, stored = memory_style(width, depth - 1), StreamFifo.stored_width(width, depth, frame)
     orbit = addresses(stored, depth - 1, style)
     pointers = 2 + (depth - 1 < orbit.words) + reserved
-    control = Resources(lut=orbit.width + 8.5 + 1.5 * (orbit.rounds > 1), ff=3)
+    several = orbit.rounds > 1
+    control = Resources(lut=0.9 * orbit.width + 6 + (1.5 + 2 * pointers) * several,
+                        ff=5 + 2.5 * pointers * several)
     control += sum([orbit.resources] * pointers, Resources())
     if stored < width:
         bits = (frame - 1).bit_length()

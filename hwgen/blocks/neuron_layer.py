@@ -22,7 +22,16 @@ from .counters import counter_ahead, credit_resources, credits, turns_ahead
 from .elementwise import activation_units
 from .export import add_chosen, lut
 from .fifo import fifo_resources
-from .primitives import DelayLine, Rom, StreamFifo, delay, delay_resources, ram_luts, rom_luts
+from .primitives import (
+    DelayLine,
+    Rom,
+    StreamFifo,
+    delay,
+    delay_resources,
+    ram_luts,
+    rom_luts,
+    rom_registers,
+)
 from .products import Products, products_resources
 from .threshold import ThresholdActivation
 from .weight_memory import WeightMemory
@@ -450,7 +459,7 @@ class NeuronLayerConfig(BufferedBlock):
         # Bits that never change are no memory, and equal ones are there once.
         bits = (codes[:, :, None] >> np.arange(self._sum_type.width) & 1).reshape(len(codes), -1)
         unlike = len(np.unique(bits[:, (bits != bits[0]).any(axis=0)], axis=1).T)
-        return Resources(lut=unlike * rom_luts(len(codes)), ff=unlike)
+        return Resources(lut=unlike * rom_luts(len(codes)), ff=unlike * rom_registers(len(codes)))
 
     def estimate(self, family):
         # The held beat, and its copies beside the weight memory; what goes beside the sums.

@@ -14,7 +14,7 @@ from .export import Export, lut, unlike
 
 __all__ = ["DelayLine", "ROM", "Rom", "StreamFifo", "addresses", "delay", "delay_resources",
            "fill_gaps", "memory_style", "ram_bram36", "ram_luts", "rom_bram36", "rom_luts",
-           "rom_tiling", "row_luts"]
+           "rom_registers", "rom_tiling", "row_luts"]
 
 ROM = "hwgen_rom"
 """Verilog file, and module, of an exported block RAM of constants."""
@@ -226,10 +226,12 @@ class StreamFifo(wiring.Component):
         advance = Signal()
         m.d.comb += advance.eq(~self.o.valid | self.o.ready)
         if self.depth == 1:
-            m.d.comb += self.i.ready.eq(~self.o.valid)
-            with m.If(advance):
-                m.d.sync += self.o.valid.eq(self.i.valid & ~self.o.valid)
-            with m.If(~self.o.valid):
+            # Blocks in front of it take steps of their own from its ready: a register too.
+            ready = Signal(init=1)
+            will_hold = Mux(ready, self.i.valid, ~self.o.ready)
+            m.d.comb += self.i.ready.eq(ready)
+            m.d.sync += [self.o.valid.eq(will_hold), ready.eq(~will_hold)]
+            with m.If(ready):
                 m.d.sync += self.o.payload.eq(self.i.payload)
             return m
         if self.depth == 2:
@@ -321,10 +323,6 @@ def _next_empty(put, empty, valid, ready, more):
     return ~put & ((get & ~more) | (~get & empty))
 
 
-LOGIC_BITS = 10
-LOGIC_WORDS = 1 << LOGIC_BITS
-"""Of a memory of constants in LUTs that are read in one clock: two LUTs behind each other."""
-
 MULTIPLEXED_WORDS = 256
 """Of a memory of constants: four LUTs and the multiplexers of their slice give a bit of so many."""
 
@@ -335,8 +333,16 @@ def rom_luts(depth: int) -> float:
         return 1.0
     if depth <= MULTIPLEXED_WORDS:
         return 2.0 if depth <= 128 else 4.0
-    blocks = ceil(depth / 64)
-    return blocks + ceil(blocks / 4)
+    rows, rest = divmod(depth, MULTIPLEXED_WORDS)
+    return 4 * rows + (rom_luts(rest) if rest else 0) + row_luts(rows + bool(rest))
+
+
+def rom_registers(depth: int) -> int:
+    """Flip-flops of one bit of a memory of constants in LUTs."""
+    count, rows = 0, ceil(depth / MULTIPLEXED_WORDS)
+    while rows > 1:
+        count, rows = count + rows, ceil(rows / 4)
+    return count + 1
 
 
 def fill_gaps(words: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -435,7 +441,7 @@ class Rom(wiring.Component):
         as of logic with more words than one clock reads."""
         if depth == 1:
             return 0
-        rows = ceil(depth / LOGIC_WORDS) if style == "logic" else rom_tiling(width, depth)[1]
+        rows = ceil(depth / MULTIPLEXED_WORDS) if style == "logic" else rom_tiling(width, depth)[1]
         first = 1 if style == "logic" else 2
         return first + sum(1 for bound in (1, 4, 16, 64, 256) if rows > bound)
 
@@ -459,21 +465,22 @@ class Rom(wiring.Component):
             m.d.comb += self.data.eq(words[0])
             return m
         if self.style == "logic":
-            if 64 < self.depth <= MULTIPLEXED_WORDS:
-                places = np.arange(1 << (self.depth - 1).bit_length())
-                words = fill_gaps(np.array([*words, *[0] * (len(places) - self.depth)], object),
-                                  places < self.depth).tolist()
             outputs = []
-            most = len(words) if self.at_once else LOGIC_WORDS
+            most = len(words) if self.at_once else MULTIPLEXED_WORDS
             for row, first in enumerate(range(0, len(words), most)):
                 part = words[first:first + most]
+                if 64 < len(part) <= MULTIPLEXED_WORDS:
+                    places = np.arange(1 << (len(part) - 1).bit_length())
+                    filled = np.array([*part, *[0] * (len(places) - len(part))], object)
+                    part = fill_gaps(filled, places < len(part)).tolist()
                 rom = memory.Memory(shape=self.width, depth=len(part), init=part,
                                     attrs={"rom_style": "logic"})
                 m.submodules[f"rom_{row}" if row else "rom"] = rom
                 read = rom.read_port()
                 m.d.comb += [read.addr.eq(self.addr), read.en.eq(1)]
                 outputs.append(read.data)
-            self._choose_row(m, outputs, delay(m, self.addr[LOGIC_BITS:], 1, "row"))
+            bits = (MULTIPLEXED_WORDS - 1).bit_length()
+            self._choose_row(m, outputs, delay(m, self.addr[bits:], 1, "row"))
             return m
 
         columns, rows, tile_width, tile_depth = tiling = rom_tiling(self.width, self.depth)

@@ -10,7 +10,7 @@ from amaranth import Cat, Module
 from ..ops import Table
 from ..resources import Resources
 from .activation import Activation, ActivationUnit
-from .primitives import Rom, rom_tiling
+from .primitives import Rom, rom_registers, rom_tiling
 
 __all__ = ["TableActivation", "TableUnit"]
 
@@ -62,7 +62,7 @@ class TableActivation(Activation):
         width = self.out_type.width
         if self.style == "logic":
             return Resources(lut=self.lanes * width * ceil(self.depth / 64) * 0.8,
-                             ff=self.lanes * width)
+                             ff=self.lanes * width * rom_registers(self.depth))
         columns, rows, *_ = rom_tiling(width, self.depth)
         return Resources(ff=self.lanes * width, bram36=self.lanes * columns * rows)
 

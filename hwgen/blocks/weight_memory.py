@@ -23,6 +23,7 @@ from .primitives import (
     fill_gaps,
     rom_bram36,
     rom_luts,
+    rom_registers,
     rom_tiling,
     row_luts,
 )
@@ -166,7 +167,8 @@ class WeightMemory:
         if self.style == "logic":
             # Of few words, many bits are equal: they are there once.
             unlike = min(self.width, 1 << self.words)
-            return used + Resources(lut=unlike * rom_luts(self.words), ff=unlike)
+            return used + Resources(lut=unlike * rom_luts(self.words),
+                                    ff=unlike * rom_registers(self.words))
         rows = rom_tiling(self.width, self.depth)[1]
         levels = Rom.latency_of("block", self.width, self.depth) - 2
         if self.style == "packed":

@@ -212,7 +212,7 @@ def test_rom_data_follow_the_address_after_latency_clocks(depth, fields, width, 
     assert read_all(dut, addresses) == [expected[a] for a in addresses]
 
 
-@pytest.mark.parametrize("depth, latency", [(1024, 1), (1025, 2), (2560, 2), (4096, 2), (4097, 3)])
+@pytest.mark.parametrize("depth, latency", [(256, 1), (257, 2), (640, 2), (1024, 2), (1025, 3)])
 def test_many_words_in_luts_are_read_in_several_clocks_unless_it_must_be_one(depth, latency):
     codes = np.random.default_rng(depth).integers(0, 8, (depth, 1))
     addresses = [0, depth - 1, *np.random.default_rng(0).integers(0, depth, 60).tolist()]
