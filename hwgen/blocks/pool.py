@@ -139,22 +139,22 @@ class PoolAxisConfig:
 
     def estimate(self) -> Resources:
         """Windows at work, ring and control."""
-        lanes, width = self.input.lanes, self.out_type.width
+        lanes, width, slots = self.input.lanes, self.out_type.width, self.slots
         # Fitted to synthesis. A maximum of two bits, and the choice to start anew, share LUTs.
-        at_once = self.slots == self.inner == 1
-        combine = 2 * width if self.mode == "sum" else width if width == 1 \
-            else 1.5 * width if width == 2 else 2.25 * width if at_once \
-            else 2.5 * width if self.slots == 1 else 3 * width
-        value = width * (0.5 if self.mode == "sum" else 0.4 if width <= 2
-                         else 0.65 if at_once else 0.75)
-        lanes_lut = lanes * (self.slots * combine + value * (self.slots > 0))
+        lane: float
+        if self.mode == "sum":
+            lane = width * (2 * slots + 1)
+        elif width <= 2:
+            lane = (1.45, 3.2)[width - 1] * slots + 0.85
+        elif slots == 1:
+            lane = width * (2.6 if self.inner == 1 else 3)
+        else:
+            lane = width * (1.25 * slots + 1.9)
         position, others = (self.positions - 1).bit_length(), \
             (self.inner - 1).bit_length() + (self.runs - 1).bit_length()
-        lut = lanes_lut + 1.2 * position + 0.3 * others + 3.5
-        lut += 4 * (self.before > 0 or self.flush > 0)
-        if self.positions > 1:
-            lut += 0.8 * (self.slots + 2) * max(1, self.positions / 64)
-        used = Resources(lut=lut, ff=lanes * width + position + others + self.slots + 6)
+        lut = 2.1 * position + 4 * slots + 1.6 * (self.before > 0 or self.flush > 0)
+        used = Resources(lut=lut + lanes * lane * (slots > 0),
+                         ff=0.7 * lanes * width + 1.15 * position + 0.85 * others + 2.6)
         return used + (DelayLine.resources(self.slots * lanes * width, self.inner)
                        if self.slots else Resources())
 

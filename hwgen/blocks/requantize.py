@@ -342,19 +342,26 @@ class ShiftUnit(ActivationUnit):
         return offset
 
     def _shifted_sum(self, m, x: Value, n: int) -> Value:
-        """Shifted copies of x, added in pairs, a register behind each addition."""
+        """Shifted copies of x, added or subtracted in pairs, a register behind each."""
         cfg = self.config
-        terms = [(x << exponent) if sign > 0 else -(x << exponent)
-                 for sign, exponent in cfg.digits]
+        terms = [(x << exponent, sign < 0) for sign, exponent in cfg.digits]  # subtracted or added
         for level in range(cfg.product_clocks):
-            sums = []
+            sums: list[tuple[Value, bool]] = []
             for k in range(0, len(terms), 2):
+                value, minus = terms[k]
+                if k + 1 < len(terms):
+                    other, minus_other = terms[k + 1]
+                    value = value + other if minus == minus_other else \
+                        other - value if minus else value - other
+                    minus = minus and minus_other
+                if minus and level == cfg.product_clocks - 1:
+                    value, minus = -value, False
                 total = Signal(signed(cfg.product.width), name=f"sum_{level}_{k // 2}_{n}",
                                reset_less=True)
-                m.d.sync += total.eq(terms[k] + terms[k + 1] if k + 1 < len(terms) else terms[k])
-                sums.append(total)
+                m.d.sync += total.eq(value)
+                sums.append((total, minus))
             terms = sums
-        return terms[0]
+        return terms[0][0]
 
     def _round_twice(self, m, x: Value, n: int) -> Value:
         """Half up by 31 bits, then half away from zero by the rest, and the zero point."""
