@@ -13,7 +13,8 @@ def streams(kinds, channels, lanes=2, size=(2, 3)):
 
 
 @pytest.mark.parametrize("channels, lanes", [((4, 2), 2), ((2, 2), 2), ((2, 6, 4), 2),
-                                             ((3, 1, 2, 4), 1), ((4, 8), 4), ((4, 4), 1)])
+                                             ((3, 1, 2, 4), 1), ((4, 8), 4), ((4, 4), 1),
+                                             ((1,) * 17, 1)])
 def test_channels_of_the_inputs_follow_each_other(channels, lanes):
     config = ConcatConfig(streams([int_type(4)] * len(channels), channels, lanes), int_type(4))
     check_block(config, stalls=RUNS)

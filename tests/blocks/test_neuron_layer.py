@@ -70,6 +70,15 @@ def test_every_folding_is_exact_at_the_predicted_clocks(pe, simd, style):
     check(make_layer(make_conv(TERNARY), uint_type(3), simd, pe, style=style), stalls=FULL_SPEED)
 
 
+@pytest.mark.parametrize("inputs, neurons, simd", [(60, 10, 1), (48, 24, 2), (2, 600, 1)])
+def test_weights_in_luts_of_more_words_than_one_clock_reads(inputs, neurons, simd):
+    layer = make_layer(make_conv(int_type(3), inputs=inputs, neurons=neurons), uint_type(2), simd,
+                       pe=1, size=(1, 2), style="logic")
+    assert layer.memory.words > 256
+    assert layer.memory.latency > 1
+    check(layer, stalls=FULL_SPEED)
+
+
 @pytest.mark.parametrize("hold", [3, 7, 40])
 def test_sums_circulate_in_rings_of_every_kind(hold):
     conv = make_conv(int_type(3), inputs=2, neurons=hold)
