@@ -149,7 +149,8 @@ class PoolAxisConfig:
         elif slots == 1:
             lane = width * (2.6 if self.inner == 1 else 3)
         else:
-            lane = width * (1.25 * slots + 1.9)
+            # Comparisons of five bits take a LUT level more than those of four.
+            lane = width * (1.5 * slots + 2.4) - 3.5 + 2 * slots * (width == 5)
         position, others = (self.positions - 1).bit_length(), \
             (self.inner - 1).bit_length() + (self.runs - 1).bit_length()
         lut = 2.1 * position + 4 * slots + 1.6 * (self.before > 0 or self.flush > 0)

@@ -1,6 +1,6 @@
 """Threshold: counts the levels that an accumulator reaches, in one of three forms."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
@@ -17,7 +17,7 @@ from ..types import NumType, smallest_type
 from .activation import Activation, ActivationUnit
 from .export import at_least
 from .parts import constant_table
-from .primitives import delay, rom_luts
+from .primitives import MULTIPLEXED_WORDS, Rom, delay, rom_luts
 
 __all__ = ["ParallelThreshold", "ThresholdActivation", "ThresholdTable", "ThresholdUnit"]
 
@@ -26,8 +26,8 @@ MOST_PARALLEL = 7  # levels that x is compared with at once
 
 @dataclass(frozen=True, eq=False)
 class ThresholdActivation(Activation):
-    """Levels reached. Whatever is smallest of: a table of x; all levels compared with at once; a
-    binary search with one comparator per result bit and lane."""
+    """Levels reached. Whatever is smallest of: a table of x, of up to 256 words; all levels
+    compared with at once; a binary search with one comparator per result bit and lane."""
 
     op: Threshold
 
@@ -77,6 +77,15 @@ class ThresholdActivation(Activation):
         return 0 if self.is_constant else self.in_type.width
 
     @property
+    def table_inputs(self) -> int:
+        """Bits that the result of a lane depends on."""
+        return self.read_width + self.group_width
+
+    @property
+    def _table_luts(self) -> float:
+        return self.lanes * self.out_type.width * rom_luts(1 << self.table_inputs)
+
+    @property
     def compare(self) -> NumType:
         """Type in which x and levels are compared."""
         return smallest_type(self.in_type.low, self.in_type.high + 1)
@@ -89,10 +98,13 @@ class ThresholdActivation(Activation):
     @cached_property
     def form(self) -> str:
         """``table``, ``parallel`` or ``search``."""
-        if self.read_width + self.group_width <= LUT_INPUTS + 1:
+        if self.table_inputs <= LUT_INPUTS + 1:
             return "table"
         comparison = level_luts(self.in_type.width, self.group_width)
         parallel = self.lanes * (self.count * comparison + self._code_luts)
+        if 1 << self.table_inputs <= MULTIPLEXED_WORDS and \
+                self._table_luts <= min(parallel, self._searched.lut):
+            return "table"
         # A search takes a register of x more for each bit.
         return "parallel" if self.count <= MOST_PARALLEL and comparison <= LEVELS \
             and parallel <= 1.25 * self._searched.lut else "search"
@@ -147,19 +159,16 @@ class ThresholdActivation(Activation):
     def estimate(self):
         out = self.out_type.width
         if self.form == "table":
-            inputs = self.read_width + self.group_width
-            if not inputs:
+            if not self.table_inputs:
                 return Resources()
-            both = 2 if inputs <= LUT_INPUTS else 1
-            return Resources(lut=self.lanes * ceil(out / both), ff=self.lanes * out)
-        # Never more than a table, which synthesis finds by itself.
-        table = self.lanes * out * rom_luts(1 << self.in_type.width + self.group_width)
+            luts = self.lanes * ceil(out / 2) if self.table_inputs <= LUT_INPUTS \
+                else self._table_luts
+            return Resources(lut=luts, ff=self.lanes * out)
         if self.form == "parallel":
             comparison = level_luts(self.in_type.width, self.group_width)
-            return Resources(lut=min(table, self.lanes * (self.count * comparison
-                                                          + self._code_luts)),
+            return Resources(lut=self.lanes * (self.count * comparison + self._code_luts),
                              ff=self.lanes * (self.count + out))
-        return replace(self._searched, lut=min(table, self._searched.lut))
+        return self._searched
 
 
 class ThresholdTable(ActivationUnit):
@@ -178,6 +187,15 @@ class ThresholdTable(ActivationUnit):
             1, 1, -1, cfg.channels)))[0, 0]
         results = results[:, :cfg.groups * cfg.lanes].reshape(-1, cfg.groups, cfg.lanes)
         groups = np.minimum(np.arange(1 << cfg.group_width), cfg.groups - 1)
+        if cfg.table_inputs > LUT_INPUTS + 1:
+            for n in range(cfg.lanes):
+                m.submodules[f"table_{n}"] = table = Rom(
+                    results[:, groups, n].T.reshape(-1, 1), out.width, "logic", f"table_{n}")
+                m.d.comb += [
+                    table.addr.eq(Cat(self.x.word_select(n, cfg.in_type.width)[:read],
+                                      self.group[:cfg.group_width])),
+                    self.y.word_select(n, out.width).eq(table.data)]
+            return m
         functions = []
         for n in range(cfg.lanes):
             nets = (*range(n * read, (n + 1) * read),

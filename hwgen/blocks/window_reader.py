@@ -227,19 +227,23 @@ class WindowReader(wiring.Component):
         start = Signal()
         advance = Signal()
         element_end = Signal()
+        row_starts = Signal()  # start & column_end
         column_end, _ = turns(m, columns, start, "column")
         more = cfg.more_rows(last_row)
         if cfg.is_even:
-            row_end, _ = turns(m, rows, start & column_end, "row")
+            row_end, _ = turns(m, rows, row_starts, "row")
             row: Value = Const(0)
         else:
-            row, row_end = counter(m, rows, start & column_end, "row")
+            row, row_end = counter(m, rows, row_starts, "row")
         need_word = self._walk(m, "need_word", last_word, column_end, start)
         # Rows written beyond those that the next window needs whole, all but its last.
         ahead = Signal(range(-int(max(last_row[0], more.max())), slots + most + 1),
                        init=-int(last_row[0]))
-        row_starts = Signal()
-        m.d.sync += ahead.eq(ahead + done - Mux(row_starts, self._constant(more, row), 0))
+        if cfg.is_even:
+            m.d.sync += ahead.eq(ahead + done - Mux(row_starts, int(more[0]), 0))
+        else:  # what changes is chosen late, and added at once
+            m.d.sync += ahead.eq(ahead + Mux(
+                row_starts, Mux(done, self._change(1 - more, row), self._change(-more, row)), done))
         available = Signal()
         m.d.sync += available.eq(
             Mux(ahead.any(), ahead >= 0, write_word > need_word) & ~start)
@@ -247,16 +251,22 @@ class WindowReader(wiring.Component):
         # Rows that nothing needs any more are free once the last window of a row has been read.
         busy = Signal()
         in_last_column = Signal()
-        to_free = Signal(range(int(freed.max()) + 1))
-        frees = Signal()
+        frees = advances(m, platform, "frees", self.o, busy & element_end & in_last_column)
         with m.If(start):
-            m.d.sync += [in_last_column.eq(column_end), to_free.eq(self._constant(freed, row))]
-        m.d.comb += frees.eq(busy & element_end & advance & in_last_column)
-        m.d.sync += room.eq(room - done + Mux(frees, to_free, 0))
+            m.d.sync += in_last_column.eq(column_end)
+        if cfg.is_even:
+            m.d.sync += room.eq(room - done + Mux(frees, int(freed[0]), 0))
+        else:
+            changes = [Signal(range(-1, most + 1), name=f"freed_{n}") for n in range(2)]
+            with m.If(start):
+                m.d.sync += [change.eq(self._change(freed - n, row))
+                             for n, change in enumerate(changes)]
+            m.d.sync += room.eq(room + Mux(frees, Mux(done, changes[1], changes[0]),
+                                           done.replicate(2).as_signed()))
 
         # Read the elements.
         slot = Signal(range(slots), init=-g.pad[0] % slots)
-        with m.If(start & column_end):
+        with m.If(row_starts):
             m.d.sync += slot.eq(Mux(row_end, self._ahead(slot, height - (rows - 1) * g.stride[0]),
                                     self._ahead(slot, g.stride[0])))
         left = self._sweep(m, "left", -g.pad[2] * words, g.stride[1] * words, columns, start,
@@ -285,7 +295,7 @@ class WindowReader(wiring.Component):
             code = int(cfg.out_type.encode(g.pad_value))
             padding = sum(code << n * cfg.out_type.width for n in range(cfg.output.lanes))
             inside = Signal()
-            is_pixel = self._inside(m, ends, start, advance, row_end, column_end, offset)
+            is_pixel = self._inside(m, ends, start, advance, row_starts, row_end, offset)
             with m.If(advance):
                 m.d.sync += inside.eq(is_pixel)
             value = Mux(inside, value, Const(padding, len(value)))
@@ -312,6 +322,13 @@ class WindowReader(wiring.Component):
         padded = np.zeros(1 << len(index), dtype=np.int64)
         padded[:len(values)] = values
         return Cat(lookup(padded >> bit & 1, index) for bit in range(bits))
+
+    def _change(self, values: np.ndarray, index: Value) -> Value:
+        """``values[index]`` of signed numbers."""
+        bits = max(int(abs(values).max()).bit_length(), 1) + 1
+        padded = np.zeros(1 << len(index), dtype=np.int64)
+        padded[:len(values)] = values
+        return Cat(lookup(padded >> bit & 1, index) for bit in range(bits)).as_signed()
 
     def _ahead(self, slot: Value, rows: int) -> Value:
         """The slot ``rows`` rows further on."""
@@ -373,7 +390,7 @@ class WindowReader(wiring.Component):
         _, g = self.config.scan
         return self._ahead(slot, -(g.kernel[0] - 1) * g.dilation[0])
 
-    def _inside(self, m, ends, start, advance, row_end, column_end, offset) -> Value:
+    def _inside(self, m, ends, start, advance, row_starts, row_end, offset) -> Value:
         """Whether the element is a pixel rather than padding."""
         cfg = self.config
         (height, width), g = cfg.scan
@@ -385,7 +402,7 @@ class WindowReader(wiring.Component):
         if g.pad[0] or g.pad[1]:
             rows, _ = g.positions(height, width)
             reach = (rows - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + g.pad[0]
-            top = self._sweep(m, "top", -g.pad[0], g.stride[0], rows, start & column_end, row_end)
+            top = self._sweep(m, "top", -g.pad[0], g.stride[0], rows, row_starts, row_end)
             y, first = Signal(range(-g.pad[0], reach + 1)), Signal.like(top)
             chunk_end, kernel_column_end, kernel_row_end, _ = ends
             with m.If(advance):

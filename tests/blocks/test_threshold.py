@@ -77,11 +77,13 @@ def test_threshold_gives_base_and_steps(out_type, base, step, count, negate):
 
 FORMS = {  # input type, output type, channels, lanes
     "table": [(int_type(6), uint_type(2), 3, 3), (uint_type(4), uint_type(3), 12, 4),
-              (TERNARY, int_type(3), 8, 1), (BIPOLAR, BIPOLAR, 5, 1)],
+              (TERNARY, int_type(3), 8, 1), (BIPOLAR, BIPOLAR, 5, 1),
+              (int_type(8), uint_type(4), 2, 2), (int_type(7), uint_type(3), 4, 2),
+              (uint_type(5), int_type(4), 14, 2), (int_type(7), uint_type(4), 6, 3)],
     "parallel": [(int_type(8), uint_type(2), 3, 3), (uint_type(9), uint_type(3), 2, 2),
                  (int_type(9), uint_type(2), 12, 4), (int_type(7), BIPOLAR, 8, 2),
                  (uint_type(8), int_type(3), 6, 2)],
-    "search": [(int_type(8), uint_type(4), 2, 2), (int_type(9), uint_type(2), 16, 1),
+    "search": [(int_type(9), uint_type(4), 2, 2), (int_type(9), uint_type(2), 16, 1),
                (uint_type(8), uint_type(3), 40, 4)]}
 
 
