@@ -251,12 +251,13 @@ class WindowReader(wiring.Component):
         # Rows that nothing needs any more are free once the last window of a row has been read.
         busy = Signal()
         in_last_column = Signal()
-        frees = advances(m, platform, "frees", self.o, busy & element_end & in_last_column)
         with m.If(start):
             m.d.sync += in_last_column.eq(column_end)
         if cfg.is_even:
+            frees = busy & element_end & advance & in_last_column
             m.d.sync += room.eq(room - done + Mux(frees, int(freed[0]), 0))
         else:
+            frees = advances(m, platform, "frees", self.o, busy & element_end & in_last_column)
             changes = [Signal(range(-1, most + 1), name=f"freed_{n}") for n in range(2)]
             with m.If(start):
                 m.d.sync += [change.eq(self._change(freed - n, row))
