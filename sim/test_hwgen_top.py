@@ -62,7 +62,10 @@ async def stream_frames(dut, name: str, probability: float) -> None:
     clock.start()
     await Timer(RESET_CLOCKS * PERIOD - PERIOD // 2, "step")
     dut.rst.value = 0
-    await RisingEdge(dut.clk)
+    if probability:
+        await RisingEdge(dut.clk)
+    # Else the first beat is there in the first clock, as in the predicted schedule: in idle ones
+    # before it, windows would already pass through the padding above the first row.
 
     source, sink = StreamSource(dut, "s_axis"), StreamSink(dut, "m_axis", expected)
     start = source.clock()

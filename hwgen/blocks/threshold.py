@@ -166,8 +166,9 @@ class ThresholdActivation(Activation):
             return Resources(lut=luts, ff=self.lanes * out)
         if self.form == "parallel":
             comparison = level_luts(self.in_type.width, self.group_width)
-            return Resources(lut=self.lanes * (self.count * comparison + self._code_luts),
-                             ff=self.lanes * (self.count + out))
+            # Never more than a table, which synthesis finds by itself.
+            lut = self.lanes * (self.count * comparison + self._code_luts)
+            return Resources(lut=min(lut, self._table_luts), ff=self.lanes * (self.count + out))
         return self._searched
 
 
