@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..resources import Resources
 from ..streams import TensorStream
-from ..types import NumType
+from ..types import NumType, smallest_type
 from .block import Schedule, as_soon_as_possible
 from .counters import counter, following, turns
 from .export import advances, lut
@@ -239,11 +239,9 @@ class WindowReader(wiring.Component):
         # Rows written beyond those that the next window needs whole, all but its last.
         ahead = Signal(range(-int(max(last_row[0], more.max())), slots + most + 1),
                        init=-int(last_row[0]))
-        if cfg.is_even:
-            m.d.sync += ahead.eq(ahead + done - Mux(row_starts, int(more[0]), 0))
-        else:  # what changes is chosen late, and added at once
-            m.d.sync += ahead.eq(ahead + Mux(
-                row_starts, Mux(done, self._change(1 - more, row), self._change(-more, row)), done))
+        # What changes is chosen late, and added at once.
+        m.d.sync += ahead.eq(ahead + Mux(
+            row_starts, Mux(done, self._constant(1 - more, row), self._constant(-more, row)), done))
         available = Signal()
         m.d.sync += available.eq(
             Mux(ahead.any(), ahead >= 0, write_word > need_word) & ~start)
@@ -253,17 +251,15 @@ class WindowReader(wiring.Component):
         in_last_column = Signal()
         with m.If(start):
             m.d.sync += in_last_column.eq(column_end)
-        if cfg.is_even:
-            frees = busy & element_end & advance & in_last_column
-            m.d.sync += room.eq(room - done + Mux(frees, int(freed[0]), 0))
-        else:
-            frees = advances(m, platform, "frees", self.o, busy & element_end & in_last_column)
-            changes = [Signal(range(-1, most + 1), name=f"freed_{n}") for n in range(2)]
+        frees = advances(m, platform, "frees", self.o, busy & element_end & in_last_column)
+        changes = [self._constant(freed - n, row) for n in range(2)]
+        if not cfg.is_even:
+            held = [Signal(range(-1, most + 1), name=f"freed_{n}") for n in range(2)]
             with m.If(start):
-                m.d.sync += [change.eq(self._change(freed - n, row))
-                             for n, change in enumerate(changes)]
-            m.d.sync += room.eq(room + Mux(frees, Mux(done, changes[1], changes[0]),
-                                           done.replicate(2).as_signed()))
+                m.d.sync += [now.eq(change) for now, change in zip(held, changes)]
+            changes = held
+        m.d.sync += room.eq(room + Mux(frees, Mux(done, changes[1], changes[0]),
+                                       done.replicate(2).as_signed()))
 
         # Read the elements.
         slot = Signal(range(slots), init=-g.pad[0] % slots)
@@ -319,17 +315,11 @@ class WindowReader(wiring.Component):
         """``values[index]``."""
         if (values == values[0]).all():
             return Const(int(values[0]))
-        bits = max(1, int(values.max()).bit_length())
+        kind = smallest_type(values.min(), values.max())
         padded = np.zeros(1 << len(index), dtype=np.int64)
         padded[:len(values)] = values
-        return Cat(lookup(padded >> bit & 1, index) for bit in range(bits))
-
-    def _change(self, values: np.ndarray, index: Value) -> Value:
-        """``values[index]`` of signed numbers."""
-        bits = max(int(abs(values).max()).bit_length(), 1) + 1
-        padded = np.zeros(1 << len(index), dtype=np.int64)
-        padded[:len(values)] = values
-        return Cat(lookup(padded >> bit & 1, index) for bit in range(bits)).as_signed()
+        bits = Cat(lookup(padded >> bit & 1, index) for bit in range(kind.width))
+        return bits.as_signed() if kind.signed else bits
 
     def _ahead(self, slot: Value, rows: int) -> Value:
         """The slot ``rows`` rows further on."""
