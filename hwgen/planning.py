@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
 from math import floor, inf
 from pathlib import Path
@@ -48,9 +47,6 @@ beyond what was asked for."""
 CLEARLY = 1.1
 """By what factor a variant's layers are larger than another's where what goes between them is not
 looked at: that is much less."""
-
-Variant = tuple[Graph, list[Plan]]
-"""A graph and its layers."""
 
 DEFAULT_SHARE = 0.7  # of the board, when neither rate nor budget is asked for
 
@@ -170,66 +166,48 @@ def _best_variant(graph: Graph, target: Target, known: list[Plan],
                   interval: int | None = None) -> Built:
     """The best design of a graph's variants; of those whose layers keep an ``interval``, if given,
     or BoardError. ``known``: layers whose options have been listed, to which these are added."""
-    candidates: list[Variant] = []
-    for variant in variants(graph):
-        plans = plan_layers(variant, known)
-        candidates.append((variant, plans))
+    candidates: list[_Variant] = []
+    for one in variants(graph):
+        plans = plan_layers(one, known)
+        candidates.append(_Variant(one, plans, target))
         known += plans
     if target.fold is not None:
         named = named_layers(target.fold)
-        candidates = [max(candidates, key=lambda c: len(named & {p.name for p in c[1]}))]
+        candidates = [max(candidates, key=lambda v: len(named & {p.name for p in v.plans}))]
     if interval is not None:
-        candidates = [v for v in candidates if _layers_fit(v, target, interval)]
+        candidates = [variant for variant in candidates if variant.layers_fit(interval)]
         if not candidates:
             raise BoardError(f"{graph.name}: does not fit {target.board.name} at {interval} clocks "
                              "a frame")
     problems: list[HwgenError] = []
-    found: list[Built] = []
-    for group in _ranked(candidates, target):
-        for variant, plans in group:
+    for group in _ranked(candidates):
+        found: list[tuple[_Variant, Built]] = []
+        for variant in group:
             try:
-                found.append(_plan_variant(variant, plans, target))
+                found.append((variant, variant.design()))
             except (BoardError, ModelError) as error:
                 problems.append(error)
-        if found:
-            break
-    else:
-        raise problems[0]
-    return min(found, key=lambda b: (b.timing.interval if target.fps is None else 0,
-                                     share_of(b.estimate, target.budget)))
+        # A second look, which takes long, only at the best; at others where that does not fit.
+        for variant, built in sorted(found, key=lambda v: v[0].rank(v[1])):
+            built = variant.refined(built)
+            lacking = shortfall(built.parts, target.budget,
+                                f"{graph.name}: does not fit {target.board.name}")
+            if not lacking:
+                return built
+            problems.append(BoardError(*lacking))
+    raise problems[0]
 
 
-def _layers_fit(variant: Variant, target: Target, interval: int) -> bool:
-    """Whether the layers alone keep an interval within the budget."""
-    choice = choose_for_interval(variant[1], interval, target.budget, target.board.family)
-    return choice is not None and within(choice.cost, target.budget)
-
-
-def _ranked(candidates: list[Variant], target: Target) -> list[list[Variant]]:
+def _ranked(candidates: "list[_Variant]") -> "list[list[_Variant]]":
     """Variants that may make the best design, and those that only may where none of these can be
     built: their layers alone are clearly larger, or slower."""
     if len(candidates) == 1:
         return [candidates]
-    sizes = [_bare_size(variant, target) for variant in candidates]
+    sizes = [variant.bare_size() for variant in candidates]
     cycles, size = min(sizes)
     near = [c <= cycles and s <= CLEARLY * size for c, s in sizes]
     return [[v for v, is_near in zip(candidates, near) if is_near == wanted]
             for wanted in (True, False)]
-
-
-def _bare_size(variant: Variant, target: Target) -> tuple[float, float]:
-    """Clocks a frame, if they are not given, and size of the layers of a variant's best design,
-    without what goes between them."""
-    graph, plans = variant
-    family, budget = target.board.family, target.budget
-    if target.fps is not None:
-        choice = choose_for_interval(plans, floor(target.clock_mhz * 1e6 / target.fps), budget,
-                                     family)
-    else:
-        choice = fastest_within(plans, budget, family, _input_pixels(graph), lambda c: c.cost)
-    if choice is None:
-        return inf, inf
-    return 0 if target.fps is not None else choice.cycles, share_of(choice.cost, budget)
 
 
 def _input_pixels(graph: Graph) -> int:
@@ -237,84 +215,124 @@ def _input_pixels(graph: Graph) -> int:
     return height * width
 
 
-def _plan_variant(graph: Graph, plans: list[Plan], target: Target) -> Built:
-    """A design of one variant; errors as of :func:`plan_design`."""
-    family, budget = target.board.family, target.budget
-    most = floor(target.clock_mhz * 1e6 / target.fps) if target.fps is not None else None
-    where = f"{graph.name}: does not fit {target.board.name}"
+class _Variant:
+    """A variant of the network, and the designs of it.
 
-    def pace(choice: Choice) -> int:
+    Parameters
+    ----------
+    graph, plans
+        The variant and its layers.
+    target
+        What to build for.
+    """
+
+    def __init__(self, graph: Graph, plans: list[Plan], target: Target):
+        self.graph, self.plans, self.target = graph, plans, target
+        self._known: dict[tuple[Choice, int], Built] = {}
+
+    @property
+    def _most(self) -> int | None:
+        """Clocks a frame at the rate asked for."""
+        target = self.target
+        return None if target.fps is None else floor(target.clock_mhz * 1e6 / target.fps)
+
+    def _smallest(self, interval: int, budget: Resources | None = None) -> Choice | None:
+        return choose_for_interval(self.plans, interval, budget or self.target.budget,
+                                   self.target.board.family)
+
+    def _fastest(self, measure: Callable[[Choice], Resources]) -> Choice | None:
+        return fastest_within(self.plans, self.target.budget, self.target.board.family,
+                              _input_pixels(self.graph), measure)
+
+    def layers_fit(self, interval: int) -> bool:
+        """Whether the layers alone keep an interval within the budget."""
+        choice = self._smallest(interval)
+        return choice is not None and within(choice.cost, self.target.budget)
+
+    def bare_size(self) -> tuple[float, float]:
+        """Clocks a frame, if they are not given, and size of the layers of the best design, without
+        what goes between them."""
+        most = self._most
+        choice = self._smallest(most) if most is not None else self._fastest(lambda c: c.cost)
+        if choice is None:
+            return inf, inf
+        return 0 if most is not None else choice.cycles, share_of(choice.cost, self.target.budget)
+
+    def rank(self, built: Built) -> tuple[int, float, float]:
+        """Less is better: clocks a frame if they are not given, what lacks, size."""
+        budget = self.target.budget
+        return (built.timing.interval if self.target.fps is None else 0,
+                overdraft(built.estimate, budget), share_of(built.estimate, budget))
+
+    def _pace(self, choice: Choice) -> int:
         # Of a design that could be faster than was asked for, evenly paced frames need smaller
         # FIFOs than frames at full speed.
-        if most is not None:
-            return pace_within(most, graph, plans, choice.options)
-        return pace_from_file(target.fold, graph.input) if target.fold is not None else 1
+        if self._most is not None:
+            return pace_within(self._most, self.graph, self.plans, choice.options)
+        fold = self.target.fold
+        return pace_from_file(fold, self.graph.input) if fold is not None else 1
 
-    @cache
-    def realize(choice: Choice, clocks: int | None = None) -> Built:
-        hardware, timing = size_buffers(build_hardware(graph, plans, choice.options,
-                                                       clocks or pace(choice)))
-        parts: dict[str, Resources] = {}
-        for node in hardware.nodes:
-            parts[node.layer] = parts.get(node.layer, Resources()) \
-                + family_cost(node.block.estimate(family), family)
-        return Built(graph, tuple(plans), choice, hardware, timing, parts)
+    def _realize(self, choice: Choice, clocks: int = 0) -> Built:
+        """The design of a folding, whose input beats are ``clocks`` apart, or as far as will do."""
+        clocks = clocks or self._pace(choice)
+        if (choice, clocks) not in self._known:
+            family = self.target.board.family
+            hardware, timing = size_buffers(build_hardware(self.graph, self.plans, choice.options,
+                                                           clocks))
+            parts: dict[str, Resources] = {}
+            for node in hardware.nodes:
+                parts[node.layer] = parts.get(node.layer, Resources()) \
+                    + family_cost(node.block.estimate(family), family)
+            self._known[choice, clocks] = Built(self.graph, tuple(self.plans), choice, hardware,
+                                                timing, parts)
+        return self._known[choice, clocks]
 
-    def measure(choice: Choice) -> Resources:
-        return realize(choice).estimate
+    def _measure(self, choice: Choice) -> Resources:
+        return self._realize(choice).estimate
 
-    if target.fold is not None:
-        built = realize(fold_from_file(plans, target.fold, family, graph.input))
-    elif target.fps is not None:
-        assert most is not None
-        interval = most
-        choice = choose_for_interval(plans, interval, budget, family)
-        beats = _input_pixels(graph)
+    def design(self) -> Built:
+        """Its design by the layers' options; it may overdraw the budget. Errors as of
+        :func:`plan_design`."""
+        target, family = self.target, self.target.board.family
+        if target.fold is not None:
+            return self._realize(fold_from_file(self.plans, target.fold, family, self.graph.input))
+        if self._most is None:
+            return self._realize(self._fastest(self._measure) or self._least())
+        interval, beats = self._most, _input_pixels(self.graph)
+        choice = self._smallest(interval)
         if choice is None or interval < beats:
-            least = max(least_interval(plans, family), beats)
-            slow = next((p.name for p in plans if min(o.cycles for o in p.options(family))
-                         == least), graph.input)
+            least = max(least_interval(self.plans, family), beats)
+            slow = next((p.name for p in self.plans
+                         if min(o.cycles for o in p.options(family)) == least), self.graph.input)
             raise ModelError(
-                f"{graph.name}: {target.fps:g} frames/s at {target.clock_mhz:g} MHz leave "
+                f"{self.graph.name}: {target.fps:g} frames/s at {target.clock_mhz:g} MHz leave "
                 f"{interval} clocks a frame; {slow} needs at least {least}: "
                 f"ask for {target.clock_mhz * 1e6 / least:.6g} frames/s or less")
-        built = realize(fitting(lambda rest: choose_for_interval(plans, interval, rest, family),
-                                budget, measure) or choice)
-        built = _refolded(built, realize, budget, family)
-        if pace(built.choice) > 1:
-            at_full_speed = realize(built.choice, 1)
-            if within(at_full_speed.estimate, budget) and share_of(
-                    at_full_speed.estimate, budget) <= PACED * share_of(built.estimate, budget):
-                built = at_full_speed
-    else:
-        fastest = fastest_within(plans, budget, family, _input_pixels(graph), measure)
-        if fastest is None:
-            smallest = choose_for_interval(plans, max(o.cycles for p in plans
-                                                      for o in p.options(family)), budget, family)
-            assert smallest is not None  # every option of every layer is allowed
-            raise BoardError(*(shortfall(realize(smallest).parts, budget, where)
-                               or shortfall({p.name: smallest.options[p.name].cost for p in plans},
-                                            budget, where)))
-        built = realize(fastest)
-    problems = shortfall(built.parts, budget, where)
-    if problems:
-        raise BoardError(*problems)
-    return built
+        return self._realize(fitting(lambda rest: self._smallest(interval, rest), target.budget,
+                                     self._measure) or choice)
 
+    def _least(self) -> Choice:
+        """The smallest at any rate."""
+        choice = self._smallest(max(o.cycles for p in self.plans
+                                    for o in p.options(self.target.board.family)))
+        assert choice is not None  # every option of every layer is allowed
+        return choice
 
-def _refolded(built: Built, realize: Callable[[Choice], Built], budget: Resources,
-              family: str) -> Built:
-    """The design, or a smaller one, or one that overdraws the budget less, that
-    :func:`~hwgen.refolding.refold` finds from it."""
-    def size(design: Built) -> tuple[float, float]:
-        return overdraft(design.estimate, budget), share_of(design.estimate, budget)
-
-    for _ in range(REFOLDS):
-        other = refold(built.plans, built.choice, built.hardware, built.timing, built.parts,
-                       budget, family)
-        if other is built.choice or size(realize(other)) >= size(built):
-            break
-        built = realize(other)
-        if within(built.estimate, budget):
-            break
-    return built
+    def refined(self, built: Built) -> Built:
+        """The design, or a smaller one of the same rate, or one that overdraws the budget less, by
+        :func:`~hwgen.refolding.refold`; not paced where that saves little."""
+        target, budget = self.target, self.target.budget
+        if target.fps is None:
+            return built
+        for _ in range(REFOLDS):
+            other = refold(built.plans, built.choice, built.hardware, built.timing, built.parts,
+                           budget, target.board.family)
+            if other is built.choice or self.rank(self._realize(other)) >= self.rank(built):
+                break
+            built = self._realize(other)
+            if within(built.estimate, budget):
+                break
+        at_full_speed = self._realize(built.choice, 1)
+        fits = within(at_full_speed.estimate, budget)
+        return at_full_speed if fits and share_of(at_full_speed.estimate, budget) \
+            <= PACED * share_of(built.estimate, budget) else built

@@ -34,22 +34,21 @@ def layers(built):
 
 def of_each_variant(graph, wanted):
     """The designs of all variants."""
-    return [planning._plan_variant(variant, plan_layers(variant), wanted)
-            for variant in variants(graph)]
+    every = [planning._Variant(one, plan_layers(one), wanted) for one in variants(graph)]
+    return [variant.refined(variant.design()) for variant in every]
 
 
 def planned(graph, wanted, monkeypatch):
-    """The layers of the designs that are looked at."""
-    every = []
-    original = planning._plan_variant
+    """The layers of the variants of which designs are looked at, and of those that are refined."""
+    designed, refined = [], []
+    for name, every in (("design", designed), ("refined", refined)):
+        def kept(variant, *given, original=getattr(planning._Variant, name), every=every):
+            every.append([plan.name for plan in variant.plans])
+            return original(variant, *given)
 
-    def kept(graph, plans, target):
-        every.append([plan.name for plan in plans])
-        return original(graph, plans, target)
-
-    monkeypatch.setattr(planning, "_plan_variant", kept)
+        monkeypatch.setattr(planning._Variant, name, kept)
     plan_design(graph, wanted)
-    return every
+    return designed, refined
 
 
 @pytest.mark.parametrize("interval", [300, 1000, 10_000])
@@ -68,8 +67,29 @@ def test_without_a_rate_the_fastest_variant_is_built():
 
 
 def test_a_variant_whose_layers_are_clearly_larger_is_not_looked_at(monkeypatch):
-    assert planned(inception(), target(10_000), monkeypatch) == [
-        [MERGED, "two", "three", "pool", "join"]]
+    designed, _ = planned(inception(), target(10_000), monkeypatch)
+    assert designed == [[MERGED, "two", "three", "pool", "join"]]
+
+
+def test_of_designs_of_like_size_only_the_best_is_refined(monkeypatch):
+    monkeypatch.setattr(planning, "CLEARLY", 10.0)
+    designed, refined = planned(inception(), target(10_000), monkeypatch)
+    assert len(designed) == 2
+    assert refined == [[MERGED, "two", "three", "pool", "join"]]
+
+
+def test_where_the_best_does_not_fit_another_variant_is_refined(monkeypatch):
+    monkeypatch.setattr(planning, "CLEARLY", 10.0)
+    original = planning._Variant.refined
+
+    def too_large(variant, built):
+        refined = original(variant, built)
+        if MERGED in layers(built):
+            return replace(refined, parts={"join": BOARD.limits + BOARD.limits})
+        return refined
+
+    monkeypatch.setattr(planning._Variant, "refined", too_large)
+    assert "one" in layers(plan_design(inception(), target(10_000)))
 
 
 def test_at_a_low_rate_convolutions_side_by_side_are_one_layer():
@@ -82,18 +102,18 @@ def test_a_network_without_such_layers_is_planned_once(monkeypatch):
     graph = GraphBuilder((4, 4, 2), uint_type(4)).add(
         "a", Requantize([1], [1], 0, "floor", uint_type(2))).build()
     assert variants(graph) == (graph,)
-    assert len(planned(graph, target(1000), monkeypatch)) == 1
+    assert [len(every) for every in planned(graph, target(1000), monkeypatch)] == [1, 1]
 
 
-def test_a_variant_that_does_not_fit_is_not_built(monkeypatch):
-    original = planning._plan_variant
+def test_a_variant_that_does_not_reach_the_rate_is_not_built(monkeypatch):
+    original = planning._Variant.design
 
-    def refused(graph, plans, wanted):
-        if any(plan.name == MERGED for plan in plans):
-            raise ModelError("too large")
-        return original(graph, plans, wanted)
+    def refused(variant):
+        if any(plan.name == MERGED for plan in variant.plans):
+            raise ModelError("too slow")
+        return original(variant)
 
-    monkeypatch.setattr(planning, "_plan_variant", refused)
+    monkeypatch.setattr(planning._Variant, "design", refused)
     assert "one" in layers(plan_design(inception(), target(10_000)))
 
 
