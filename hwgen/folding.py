@@ -26,6 +26,13 @@ LATENCY_PRICE = 1.75
 """Shares of the budget that the fastest design gives for a frame interval less of latency, in small
 parts: without that, layers at the end would be as slow as the interval lets them."""
 
+ROOMY = 0.8
+"""Share of the LUTs of the budget up to which they are as good to take as anything else: in a chip
+that is fuller, wires get long."""
+
+CROWDED_PRICE = 4.0
+"""What each share of the LUTs costs beyond that, besides its own price."""
+
 SMALLEST_GAP = 1e-4
 """Between the design that is taken and the smallest, relative: a LUT or two."""
 
@@ -55,9 +62,8 @@ def choose_for_interval(plans: list[Plan], interval: int, budget: Resources,
                         family: str) -> Choice | None:
     """The smallest design with at most ``interval`` clocks a frame; None if there is none.
 
-    Smallest is the least sum of the shares of LUT, LUTRAM, FF, block RAM and DSP in the budget,
-    found by integer programming. Where nothing fits, the design whose most overdrawn resource is
-    overdrawn least.
+    Smallest is the least :func:`share_of` the budget, found by integer programming. Where nothing
+    fits, the design whose most overdrawn resource is overdrawn least.
     """
     allowed = [plan.options_within(interval, family) for plan in plans]
     return smallest(plans, allowed, budget) \
@@ -84,8 +90,9 @@ def smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources, 
     fit, as little beyond it as can be; None if there is none. With an ``interval``, what it takes
     from the last row to the result, in intervals, counts too.
 
-    Columns of the integer program are options, 1 for the one that is taken, and last the factor
-    by which the budget is overdrawn. Its rows: one option a layer; what each resource takes.
+    Columns of the integer program are options, 1 for the one that is taken, and last the share of
+    LUTs beyond :data:`ROOMY` and the factor by which the budget is overdrawn. Its rows: one option
+    a layer; what each resource takes; LUTs once more, for the share beyond.
     """
     if not all(allowed):
         return None
@@ -99,28 +106,31 @@ def smallest(plans: list[Plan], allowed: list[list[Option]], budget: Resources, 
     counts = [len(options) for options in allowed]
     layer = np.repeat(np.arange(len(allowed)), counts)
     columns = len(shares)
-    rows = len(allowed) + len(limits)
+    rows = len(allowed) + len(limits) + 1
 
-    matrix = np.zeros((rows, columns + 1))
+    matrix = np.zeros((rows, columns + 2))
     matrix[layer, np.arange(columns)] = 1
-    matrix[len(allowed):, :columns] = shares.T
-    matrix[len(allowed):, columns] = -1
+    matrix[len(allowed):-1, :columns] = shares.T
+    matrix[len(allowed):-1, columns + 1] = -1
+    matrix[-1, :columns] = shares[:, 0]  # LUTs
+    matrix[-1, columns] = -1
     entry_column, entry_row = np.nonzero(matrix.T)
 
     program = highspy.HighsLp()
-    program.num_col_, program.num_row_ = columns + 1, rows
+    program.num_col_, program.num_row_ = columns + 2, rows
+    infinite = highspy.kHighsInf
     # Being overdrawn costs more than any design is large.
-    program.col_cost_ = np.append(price, 10 * price.sum())
-    program.col_lower_ = np.append(np.zeros(columns), 1.0)
-    program.col_upper_ = np.append(np.ones(columns), 1.0 if fits else highspy.kHighsInf)
-    program.row_lower_ = np.append(np.ones(len(allowed)), np.full(len(limits), -highspy.kHighsInf))
-    program.row_upper_ = np.append(np.ones(len(allowed)), np.zeros(len(limits)))
+    program.col_cost_ = np.append(price, (CROWDED_PRICE, 10 * (1 + CROWDED_PRICE) * price.sum()))
+    program.col_lower_ = np.append(np.zeros(columns), (0.0, 1.0))
+    program.col_upper_ = np.append(np.ones(columns), (infinite, 1.0 if fits else infinite))
+    program.row_lower_ = np.append(np.ones(len(allowed)), np.full(len(limits) + 1, -infinite))
+    program.row_upper_ = np.append(np.ones(len(allowed)), np.append(np.zeros(len(limits)), ROOMY))
     program.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    program.a_matrix_.start_ = np.searchsorted(entry_column, np.arange(columns + 2)).astype(int)
+    program.a_matrix_.start_ = np.searchsorted(entry_column, np.arange(columns + 3)).astype(int)
     program.a_matrix_.index_ = entry_row.astype(int)
     program.a_matrix_.value_ = matrix[entry_row, entry_column]
     program.integrality_ = [highspy.HighsVarType.kInteger] * columns \
-        + [highspy.HighsVarType.kContinuous]
+        + [highspy.HighsVarType.kContinuous] * 2
     solver = highspy.Highs()
     for name, value in {"output_flag": False, "threads": 1, "mip_rel_gap": SMALLEST_GAP}.items():
         solver.setOptionValue(name, value)
@@ -139,8 +149,10 @@ def _limits(budget: Resources) -> np.ndarray:
 
 
 def share_of(used: Resources, budget: Resources) -> float:
-    """Size of a design: the sum of the shares of all resources in the budget."""
-    return float((np.array(used.values) / _limits(budget)).sum())
+    """Size of a design: the sum of the shares of all resources in the budget, where that of LUTs
+    beyond :data:`ROOMY` counts more."""
+    shares = np.array(used.values) / _limits(budget)
+    return float(shares.sum() + CROWDED_PRICE * max(0.0, shares[0] - ROOMY))
 
 
 def overdraft(used: Resources, budget: Resources) -> float:

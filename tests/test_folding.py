@@ -40,6 +40,11 @@ def plans():
     return small_network()
 
 
+def sizes(shares):
+    """What designs are compared by: shares in the budget, of LUTs those beyond 80 % five times."""
+    return shares.sum(axis=-1) + 4 * np.maximum(0, shares[..., 0] - 0.8)
+
+
 # The smallest design for an interval.
 
 @pytest.mark.parametrize("interval", [100, 200, 1000, 3000, 9216, 100_000])
@@ -92,15 +97,28 @@ def test_the_smallest_design_is_that_of_a_complete_search(seed, monkeypatch):
     shares = np.array(list(map(astuple, designs)))
     budget = np.quantile(shares, rng.uniform(0.2, 0.9), axis=0) + 1
     within = (shares <= budget).all(axis=1)
-    total = (shares / budget).sum(axis=1)
+    total = sizes(shares / budget)
     choice = choose_for_interval(plans, 3000, Resources(*budget), "xc7")
     found = np.array(astuple(choice.cost))
     if within.any():
         assert (found <= budget + 1e-6).all()
-        assert (found / budget).sum() == pytest.approx(total[within].min(), rel=2e-4)
+        assert sizes(found / budget) == pytest.approx(total[within].min(), rel=2e-4)
     else:
         least = (shares / budget).max(axis=1)
         assert (found / budget).max() == pytest.approx(least.min(), rel=2e-4)
+
+
+@pytest.mark.parametrize("luts, slices", [(1.02, True), (1.2, True), (1.3, False)])
+def test_a_chip_is_not_filled_with_luts_while_it_has_slices(plans, luts, slices):
+    """Up to 80 % LUTs are as good to take as slices; beyond, slices are better."""
+    def chosen(lut):
+        return choose_for_interval(plans, 150, Resources(lut, 1e3, 1e4, 10, 40), "xc7").cost
+
+    without = chosen(1000)
+    assert without.dsp == 0
+    taken = chosen(without.lut * luts)
+    assert (taken.dsp > 0) == slices
+    assert taken.lut < without.lut if slices else taken == without
 
 
 def test_a_scarce_resource_suffices(plans):
