@@ -42,7 +42,9 @@ def planned(graph, wanted, monkeypatch):
     """The layers of the variants of which designs are looked at, and of those that are refined."""
     designed, refined = [], []
     for name, every in (("design", designed), ("refined", refined)):
-        def kept(variant, *given, original=getattr(planning._Variant, name), every=every):
+        original = getattr(planning._Variant, name)
+
+        def kept(variant, *given, original=original, every=every):
             every.append([plan.name for plan in variant.plans])
             return original(variant, *given)
 

@@ -251,16 +251,12 @@ class WindowReader(wiring.Component):
         in_last_column = Signal()
         with m.If(start):
             m.d.sync += in_last_column.eq(column_end)
-        frees = advances(m, platform, "frees", self.o, busy & element_end & in_last_column)
         changes = [self._constant(freed - n, row) for n in range(2)]
         if not cfg.is_even:
             held = [Signal(range(-1, most + 1), name=f"freed_{n}") for n in range(2)]
             with m.If(start):
                 m.d.sync += [now.eq(change) for now, change in zip(held, changes)]
             changes = held
-        m.d.sync += room.eq(room + Mux(frees, Mux(done, changes[1], changes[0]),
-                                       done.replicate(2).as_signed()))
-
         # Read the elements.
         slot = Signal(range(slots), init=-g.pad[0] % slots)
         with m.If(row_starts):
@@ -268,7 +264,12 @@ class WindowReader(wiring.Component):
                                     self._ahead(slot, g.stride[0])))
         left = self._sweep(m, "left", -g.pad[2] * words, g.stride[1] * words, columns, start,
                            column_end)
-        ends, element_slot, offset = self._elements(m, start, advance, busy, slot, left)
+        ends, element_slot, offset = self._elements(m, platform, start, advance, busy, slot, left)
+        row_ends = lut(m, platform, "row_ends", lambda *bits: reduce(and_, bits), busy,
+                       in_last_column, *ends)
+        frees = advances(m, platform, "frees", self.o, row_ends)
+        m.d.sync += room.eq(room + Mux(frees, Mux(done, changes[1], changes[0]),
+                                       done.replicate(2).as_signed()))
         free = lut(m, platform, "free", lambda busy, *ends: ~busy | reduce(and_, ends), busy, *ends)
         # Ready may be late.
         m.d.comb += [
@@ -348,16 +349,16 @@ class WindowReader(wiring.Component):
             m.d.sync += value.eq(Mux(end, first, value + step))
         return value
 
-    def _elements(self, m, start, advance, busy, slot, left):
+    def _elements(self, m, platform, start, advance, busy, slot, left):
         """Ends of the element loops; slot and word, within their rows, of the element."""
         cfg = self.config
         _, g = cfg.scan
         words, chunks = cfg.words, cfg.chunks
-        step, ends = advance & busy, []
+        ends: list[Value] = []
         for name, count in (("chunk", chunks), ("kernel_column", g.kernel[1]),
                             ("kernel_row", g.kernel[0]), ("round", cfg.rounds)):
+            step = advances(m, platform, f"{name}_steps", self.o, busy, *ends)
             end, _ = turns(m, count, step, name)
-            step = step & end
             ends.append(end)
         chunk_end, column_end, row_end, _ = ends
         element_slot = Signal(range(cfg.rows))
