@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,8 @@ from .files import data_folder
 from .streams import TensorStream
 from .tools.verilator import find_verilator
 
-__all__ = ["SimResult", "SimulationError", "pack_beats", "simulate", "single_stream",
-           "unpack_beats"]
+__all__ = ["FrameClocks", "SimResult", "SimulationError", "frame_interval", "pack_beats",
+           "simulate", "single_stream", "unpack_beats"]
 
 CHUNK = 1 << 22  # values packed at a time, to bound memory
 
@@ -45,7 +45,7 @@ class SimResult:
     outputs
         Integers (frames, H, W, C), int64.
     frame_interval_cycles
-        Clocks between the last output beats of the last two frames; None for a single frame.
+        See :func:`frame_interval`; None for a single frame.
     latency_cycles
         Clocks from the first frame's first input beat to its last output beat, both counted: a
         wire has latency 1.
@@ -84,12 +84,33 @@ def spread(cycles: Sequence[int]) -> dict[str, int | float]:
             "max_cycles": max(cycles)}
 
 
+class FrameClocks(NamedTuple):
+    """Clocks of a frame's first and last input beat, and of its last output beat."""
+
+    first_input: int
+    last_input: int
+    last_output: int
+
+
+def frame_interval(frames: Sequence[FrameClocks]) -> int | None:
+    """Clocks between the last two frames, at the input or the output, whichever are more; None for
+    a single frame.
+
+    Of frames at full speed. Both grow, from frame to frame, to what the slowest block takes: at the
+    input as FIFOs fill up, at the output while blocks behind the slowest make up for a late start.
+    """
+    if len(frames) < 2:
+        return None
+    before, last = frames[-2:]
+    return max(last.last_input - before.last_input, last.last_output - before.last_output)
+
+
 @dataclass
 class RawRun:
     """Beats and records of a run that may have ended early: ``error`` says why."""
 
     outputs: np.ndarray
-    frames: list[tuple[int, int]]
+    frames: list[FrameClocks]
     total_cycles: int
     error: str | None
     taps: list[tuple[Tap, np.ndarray]]
@@ -137,15 +158,18 @@ def simulate(folder: Path | str, x: np.ndarray, *, stall: float = 0.0, seed: int
                   on_progress=on_progress, on_step=on_step)
     if run.error:
         raise SimulationError(f"{folder}: {run.error}")
-    last_outputs = [out for _, out in run.frames]
     return SimResult(
         outputs=run.outputs,
-        frame_interval_cycles=last_outputs[-1] - last_outputs[-2] if len(x) > 1 else None,
-        latency_cycles=run.frames[0][1] - run.frames[0][0] + 1,
+        frame_interval_cycles=frame_interval(run.frames),
+        latency_cycles=_latency(run.frames[0]),
         total_cycles=run.total_cycles,
         taps={tap.tensor: values for tap, values in run.taps},
-        frame_latencies=tuple(out - first + 1 for first, out in run.frames),
+        frame_latencies=tuple(map(_latency, run.frames)),
         fifo_peaks=run.fifo_peaks)
+
+
+def _latency(frame: FrameClocks) -> int:
+    return frame.last_output - frame.first_input + 1
 
 
 def single_stream(folder: Path | str, x: np.ndarray, seed: int = 0,
@@ -234,7 +258,7 @@ class Records:
     Parameters
     ----------
     frames
-        Clocks of the first input beat and of the last output beat of each frame.
+        Clocks of each frame.
     total_cycles
         Clocks in all.
     counted
@@ -245,7 +269,7 @@ class Records:
         Most beats in each FIFO.
     """
 
-    frames: list[tuple[int, int]]
+    frames: list[FrameClocks]
     total_cycles: int = 0
     counted: int = 0
     error: str | None = None
@@ -265,8 +289,7 @@ def execute(command: list[str], cwd: Path, stderr: Path, beats: int,
             if kind == "progress" and on_progress:
                 on_progress(sum(map(int, rest.split())), beats)
             elif kind == "frame":
-                _, first_input, last_output = map(int, rest.split())
-                records.frames.append((first_input, last_output))
+                records.frames.append(FrameClocks(*map(int, rest.split()[1:])))
             elif kind == "fifo":
                 records.peaks.append(int(rest.split()[1]))
             elif kind == "done":

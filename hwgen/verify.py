@@ -24,9 +24,11 @@ from .errors import HwgenError, MismatchError, ToolError
 from .files import data_folder
 from .graph import Graph
 from .simulate import (
+    FrameClocks,
     SimulationError,
     beat_bytes,
     check_frames,
+    frame_interval,
     run_raw,
     stall_limits,
     write_beats,
@@ -49,7 +51,7 @@ class VerifyResult:
     tests
         ``full_speed``, and ``random_stalls`` unless the probability of stalls was 0.
     frame_interval_cycles
-        Clocks between the last output beats of the last two frames at full speed; None for a
+        Of the last frames at full speed, see :func:`~hwgen.simulate.frame_interval`; None for a
         single frame. With three frames or more it is equal to the predicted one.
     predicted_interval_cycles
         What the cycle model says.
@@ -122,15 +124,16 @@ def verify(folder: Path | str, graph: Graph, x: np.ndarray, *, stall: float = 0.
         if result["error"]:
             raise SimulationError(f"{folder}: {result['error']}")
     fast = results["full_speed"]
-    last = fast["last_outputs"]
-    interval = last[-1] - last[-2] if len(x) > 1 else None
+    frames = [FrameClocks(*clocks) for clocks in zip(fast["first_inputs"], fast["last_inputs"],
+                                                     fast["last_outputs"])]
+    interval = frame_interval(frames)
     if len(x) > 2 and interval != design.frame_interval_cycles:
         raise MismatchError(f"{folder}: frame interval is {interval} clocks, predicted "
                             f"{design.frame_interval_cycles}")
     return VerifyResult(
         frames=len(x), tests=tuple(results), frame_interval_cycles=interval,
         predicted_interval_cycles=design.frame_interval_cycles,
-        latency_cycles=last[0] - fast["first_inputs"][0] + 1,
+        latency_cycles=frames[0].last_output - frames[0].first_input + 1,
         predicted_latency_cycles=design.latency_cycles,
         stalled_clocks=tuple(results.get("random_stalls", {}).get("stalled_clocks", (0, 0))))
 

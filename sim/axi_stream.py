@@ -55,7 +55,7 @@ class Stream:
         self.valid = getattr(top, f"{prefix}_tvalid")
         self.ready = getattr(top, f"{prefix}_tready")
         self.last = getattr(top, f"{prefix}_tlast")
-        self.clocks: list[int] = []  # of the transfer of each frame's marked beat
+        self.last_clocks: list[int] = []  # of the transfer of each frame's last beat
         self.beats = 0
 
     @staticmethod
@@ -65,7 +65,11 @@ class Stream:
 
 
 class StreamSource(Stream):
-    """Offers beats to the design; ``clocks`` are those of each frame's first beat."""
+    """Offers beats to the design; ``first_clocks`` are those of each frame's first beat."""
+
+    def __init__(self, top, prefix: str):
+        super().__init__(top, prefix)
+        self.first_clocks: list[int] = []
 
     async def send(self, words: list[int], frame_beats: int, stalls: Stalls) -> None:
         data, valid, last, ready, edge = self.data, self.valid, self.last, self.ready, self.edge
@@ -87,12 +91,14 @@ class StreamSource(Stream):
                 await edge
             self.beats += 1
             if beat % frame_beats == 0:
-                self.clocks.append(self.clock())
+                self.first_clocks.append(self.clock())
+            if is_last:
+                self.last_clocks.append(self.clock())
         valid.value = 0
 
 
 class StreamSink(Stream):
-    """Takes beats and compares them; ``clocks`` are those of each frame's last beat.
+    """Takes beats and compares them.
 
     ``mismatch`` is (beat number, found word) of the first beat that differs.
     """
@@ -130,7 +136,7 @@ class StreamSink(Stream):
                     f"frame {beat // frame_beats}, output beat {beat % frame_beats}: m_axis_tlast "
                     f"is {int(last.value)}, but beat {frame_beats - 1} is the last of a frame")
             if is_last:
-                self.clocks.append(self.clock())
+                self.last_clocks.append(self.clock())
             gap = stalls.before(beat + 1)
 
     async def check_valid_holds(self) -> None:

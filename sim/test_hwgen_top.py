@@ -96,7 +96,8 @@ async def stream_frames(dut, name: str, probability: float) -> None:
         everything = json.loads(results.read_text()) if results.exists() else {}
         everything[name] = {
             "error": errors[0] if errors else None, "mismatch": sink.mismatch, "start": start,
-            "first_inputs": source.clocks, "last_outputs": sink.clocks,
+            "first_inputs": source.first_clocks, "last_inputs": source.last_clocks,
+            "last_outputs": sink.last_clocks,
             "stalled_clocks": [source_stalls.total, sink_stalls.total]}
         results.write_text(json.dumps(everything))
     assert sink.mismatch is None, f"beat {sink.mismatch[0]} differs"

@@ -15,7 +15,14 @@ from sim_designs import (
 
 from hwgen.design import Design
 from hwgen.errors import HwgenError
-from hwgen.simulate import SimulationError, pack_beats, simulate, unpack_beats
+from hwgen.simulate import (
+    FrameClocks,
+    SimulationError,
+    frame_interval,
+    pack_beats,
+    simulate,
+    unpack_beats,
+)
 
 
 @pytest.mark.parametrize("stream", [
@@ -48,6 +55,17 @@ def test_latency_interval_and_total_are_as_designed(widener):
     assert result.frame_interval_cycles == 24
     assert result.latency_cycles == 25
     assert result.total_cycles == 5 * 24 + 1
+
+
+@pytest.mark.parametrize("inputs, outputs, interval", [
+    ((90, 180, 280), (300, 400, 500), 100),  # FIFOs have filled up
+    ((90, 180, 270), (300, 400, 500), 100),  # FIFOs fill up, the input is faster
+    ((100, 200, 300), (330, 428, 526), 100),  # a late start is made up for, the output is faster
+])
+def test_the_interval_is_that_of_the_slower_end(inputs, outputs, interval):
+    frames = [FrameClocks(0, *clocks) for clocks in zip(inputs, outputs)]
+    assert frame_interval(frames) == interval
+    assert frame_interval(frames[:1]) is None
 
 
 def test_a_single_frame_has_no_interval(widener):
