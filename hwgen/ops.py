@@ -201,12 +201,17 @@ class Conv(Op):
             return dtype.low, dtype.high
         return min(dtype.low, self.pad_value), max(dtype.high, self.pad_value)
 
-    def result_type(self, types, shapes):
-        low, high = self.input_range(types[0])
+    def result_ranges(self, dtype: NumType) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest value of each output channel, (channels out,) each."""
+        low, high = self.input_range(dtype)
         flat = self.weights.reshape(-1, self.weights.shape[3])
         positive, negative = np.maximum(flat, 0).sum(axis=0), np.minimum(flat, 0).sum(axis=0)
-        return smallest_type((positive * low + negative * high + self.bias).min(),
-                             (positive * high + negative * low + self.bias).max())
+        return (positive * low + negative * high + self.bias,
+                positive * high + negative * low + self.bias)
+
+    def result_type(self, types, shapes):
+        low, high = self.result_ranges(types[0])
+        return smallest_type(low.min(), high.max())
 
     def compute(self, *tensors):
         x, = tensors

@@ -81,9 +81,16 @@ class ThresholdActivation(Activation):
         """Bits that the result of a lane depends on."""
         return self.read_width + self.group_width
 
+    @cached_property
+    def _differing_bits(self) -> int:
+        """Bits of the results' codes but those that never change or are equal to others."""
+        codes = self.out_type.encode(self.op.base + self.op.step * np.arange(self.count + 1))
+        bits = {tuple(codes >> bit & 1) for bit in range(self.out_type.width)}
+        return sum(len(set(column)) > 1 for column in bits)
+
     @property
     def _table_luts(self) -> float:
-        return self.lanes * self.out_type.width * rom_luts(1 << self.table_inputs)
+        return self.lanes * self._differing_bits * rom_luts(1 << self.table_inputs)
 
     @property
     def compare(self) -> NumType:
@@ -128,7 +135,7 @@ class ThresholdActivation(Activation):
     @property
     def _code_luts(self) -> int:
         """LUTs of a lane from the levels reached to the result's code."""
-        out = self.out_type.width
+        out = self._differing_bits
         if self.count > LUT_INPUTS + 1:
             return self.bits + ceil(out / 2)
         return ceil(out / 2) if self.count <= LUT_INPUTS else out
@@ -161,8 +168,8 @@ class ThresholdActivation(Activation):
         if self.form == "table":
             if not self.table_inputs:
                 return Resources()
-            luts = self.lanes * ceil(out / 2) if self.table_inputs <= LUT_INPUTS \
-                else self._table_luts
+            few = self.table_inputs <= LUT_INPUTS
+            luts = self.lanes * ceil(self._differing_bits / 2) if few else self._table_luts
             return Resources(lut=luts, ff=self.lanes * out)
         if self.form == "parallel":
             comparison = level_luts(self.in_type.width, self.group_width)

@@ -20,8 +20,9 @@ def infer_types(graph: Graph) -> Graph:
     Requires right shapes. Leaves each node's type equal to its operation's ``result_type``: an
     accumulator has the bits that its own weights and input type need, an activation keeps its
     declared type, real values stay real. Weights have the narrowest type that holds them. Levels
-    of a :class:`~hwgen.ops.Threshold` beside its input's range become the nearest level that is
-    always or never reached.
+    of a :class:`~hwgen.ops.Threshold` that its input always or never reaches, of a convolution's
+    sums those beside the channel's range, become the lowest value of the input's type or its
+    highest plus one, and go where they are so in all channels.
 
     Raises
     ------
@@ -29,15 +30,17 @@ def infer_types(graph: Graph) -> Graph:
         A tensor needs more bits than the golden model computes with.
     """
     tensors = {graph.input: graph.input_tensor}
+    sums: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # ranges of convolutions' channels
     nodes = []
     for node in graph.nodes:
         inputs = [tensors[name] for name in node.inputs]
         types = tuple(t.dtype for t in inputs)
         op = node.op
         if isinstance(op, Threshold):
-            op = _clamp_levels(op, types[0])
+            op = _live_levels(op, types[0], *sums.get(node.inputs[0], _range(types[0])))
         elif isinstance(op, Conv):
             op = _narrow_weights(op)
+            sums[node.name] = op.result_ranges(types[0])
         dtype = op.result_type(types, tuple(t.shape for t in inputs))
         if node.output.dtype == REAL and only_moves(op):
             dtype = REAL  # perhaps of integers that it first turns into real values
@@ -57,8 +60,25 @@ def _narrow_weights(op: Conv) -> Conv:
     return replace(op, weight_type=kind) if kind.width < op.weight_type.width else op
 
 
-def _clamp_levels(op: Threshold, dtype: NumType) -> Threshold:
-    negate = op.negate[:, None]
-    low, high = np.where(negate, -dtype.high, dtype.low), np.where(negate, -dtype.low, dtype.high)
-    levels = np.clip(op.levels, low, high + 1)
-    return op if np.array_equal(levels, op.levels) else replace(op, levels=levels)
+def _range(dtype: NumType) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([dtype.low]), np.array([dtype.high])
+
+
+def _live_levels(op: Threshold, dtype: NumType, low: np.ndarray, high: np.ndarray) -> Threshold:
+    if len(op.levels) == len(op.negate) == 1:  # of all channels
+        low, high = low.min(keepdims=True), high.max(keepdims=True)
+    # Of x, or of -x in channels that fall.
+    falls = op.negate[:, None]
+    least = np.where(op.negate, -high, low)[:, None]
+    most = np.where(op.negate, -low, high)[:, None]
+    always, never = op.levels <= least, op.levels > most
+    levels = np.where(always, np.where(falls, -dtype.high, dtype.low), op.levels)
+    levels = np.where(never, np.where(falls, -dtype.low, dtype.high) + 1, levels)
+    below, above = np.all(always, axis=0), np.all(never, axis=0)
+    live = ~(below | above)
+    if not live.any():  # a result that is constant keeps a level
+        live = np.arange(len(live)) == 0
+        below = below & ~live
+    if live.all() and np.array_equal(levels, op.levels):
+        return op
+    return replace(op, levels=levels[:, live], base=op.base + op.step * int(below.sum()))

@@ -73,23 +73,56 @@ def test_real_tensors_stay_real():
     assert result.tensor("relu").dtype == REAL
 
 
-@pytest.mark.parametrize("negate", [False, True])
-def test_levels_beside_the_range_move_to_its_ends(negate):
+@pytest.mark.parametrize("negate, kept, base", [(False, [-15, 0, 15], 2),
+                                                (True, [0, 15, 16], 3)])
+def test_levels_beside_the_range_go(negate, kept, base):
     act = Threshold([[-90, -16, -15, 0, 15, 16, 17, 90]], [negate], uint_type(4))
     graph = GraphBuilder((1, 32, 1), int_type(5)).add("act", act).build()
     result = infer_types(graph)
     verify(result)
-    low, high = (-15, 17) if negate else (-16, 16)
-    assert result.node("act").op.levels.tolist() == \
-        [[max(low, min(v, high)) for v in act.levels[0]]]
+    assert result.node("act").op.levels.tolist() == [kept]
+    assert result.node("act").op.base == base
+    assert result.node("act").output.dtype == uint_type(4)
     x = np.arange(-16, 16).reshape(1, 1, 32, 1)
     np.testing.assert_array_equal(result.run(x), graph.run(x))
 
 
-def test_levels_of_many_channels_share_a_row_where_their_direction_differs():
-    act = Threshold([[-99, 99]], [False, True], uint_type(2))
+def test_levels_that_only_some_channels_reach_move_to_the_ends_in_the_others():
+    act = Threshold([[-99, 99], [-2, 2]], [False, True], uint_type(2))
+    graph = GraphBuilder((1, 8, 2), int_type(3)).add("act", act).build()
+    result = infer_types(graph)
+    assert result.node("act").op.levels.tolist() == [[-4, 4], [-2, 2]]
+    x = np.repeat(np.arange(-4, 4), 2).reshape(1, 1, 8, 2)
+    np.testing.assert_array_equal(result.run(x), graph.run(x))
+
+
+def test_a_result_that_is_constant_keeps_a_level():
+    act = Threshold([[-99, 99]], [False], uint_type(2))
     graph = GraphBuilder((1, 1, 2), int_type(3)).add("act", act).build()
-    assert infer_types(graph).node("act").op.levels.tolist() == [[-4, 4], [-3, 5]]
+    op = infer_types(graph).node("act").op
+    assert (op.levels.tolist(), op.base) == ([[-4]], 0)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("falls", [[False], [False, True]])
+@pytest.mark.parametrize("pad", [0, 1])
+def test_levels_that_the_sums_of_a_channel_never_pass_go(shared, falls, pad):
+    """Sums of -4 to 3 and of -9 to 12, or of padding of 5."""
+    weights = np.array([[1, -3]]).reshape(1, 1, 1, 2)
+    conv = Conv(weights, int_type(3), np.array([0, 0]), pad=(0, 0, pad, pad), pad_value=5)
+    levels = np.arange(-24, 25, 3)[None] if shared else np.stack([np.arange(-24, 25, 3),
+                                                                  np.arange(-16, 17, 2)])
+    act = Threshold(levels, falls, uint_type(5))
+    graph = GraphBuilder((1, 8, 1), int_type(3)).add("conv", conv).add("act", act).build()
+    result = infer_types(graph)
+    verify(result)
+    x = np.arange(-4, 4).reshape(1, 1, 8, 1)
+    np.testing.assert_array_equal(result.run(x), graph.run(x))
+    sums = graph.run_all(x)["conv"].reshape(-1, 1, 2) * np.where(falls, -1, 1)
+    kept = result.node("act").op.levels
+    reached = sums >= np.broadcast_to(kept, (2, kept.shape[1])).T
+    assert kept.shape[1] < levels.shape[1]
+    assert (reached.any(axis=(0, 2)) & ~reached.all(axis=(0, 2))).all()
 
 
 def test_more_bits_than_the_golden_model_has_are_refused():
