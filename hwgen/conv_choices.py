@@ -14,10 +14,11 @@ from .arith.trits import packed_width
 from .blocks.block import Block
 from .blocks.constant_layer import ConstantLayerConfig
 from .blocks.crop import CropConfig
-from .blocks.neuron_layer import NeuronLayerConfig, WeightSums
+from .blocks.neuron_layer import NeuronLayerConfig
 from .blocks.parity_memory import plan_parity
 from .blocks.primitives import rom_bram36
 from .blocks.spread import SpreadConfig
+from .blocks.weight_sums import WeightSums
 from .blocks.width_adapter import adapters_between
 from .blocks.window import WindowGeometry, window_type
 from .blocks.window_reader import WindowReaderConfig

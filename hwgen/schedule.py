@@ -43,6 +43,7 @@ ROUNDS = 6  # of exact depths, which are settled after two or three
 FIFO_LATENCY = 1  # of those of two beats, which most are
 BRAM_PRICE = 300  # LUTs, where one can be had for the other: most chips have about as many to each
 UNSURE = 2  # beats, in a FIFO's depth before the clocks of all other FIFOs are known
+SPARSE = 32  # one beat of so many is looked at first
 MOST_BEATS = 6_000_000  # of the busiest stream; fewer frames are looked at beyond
 
 
@@ -145,9 +146,11 @@ def _most(reserved: np.ndarray, taken: np.ndarray, least: int = 2) -> int:
     """Most beats that a FIFO holds, each from the clock ``reserved`` until it is ``taken``; no less
     than ``least``."""
     # A FIFO holds more than d beats where one comes in while that d before it is there. Twice as
-    # many at a time, then by halves: few FIFOs are deep, and each look is one comparison.
+    # many at a time, then by halves: few FIFOs are deep, and each look is one comparison, or where
+    # one of a few beats tells, of these.
     def holds_more(than: int) -> bool:
-        return than < len(reserved) and bool((taken[:len(taken) - than] >= reserved[than:]).any())
+        here, there = reserved[than:], taken[:max(0, len(taken) - than)]
+        return bool((there[::SPARSE] >= here[::SPARSE]).any() or (there >= here).any())
 
     few, many = 0, 1
     while holds_more(many):

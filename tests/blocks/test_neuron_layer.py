@@ -5,7 +5,8 @@ import pytest
 
 from hwgen.arith.dot_product import DotProduct
 from hwgen.arith.phased_product import phased_resources
-from hwgen.blocks.neuron_layer import NeuronLayerConfig, WeightSums
+from hwgen.blocks.neuron_layer import NeuronLayerConfig
+from hwgen.blocks.weight_sums import WeightSums
 from hwgen.ops import Bias, Clip, Conv, Requantize, Threshold
 from hwgen.resources import Resources
 from hwgen.streams import TensorStream
