@@ -1,7 +1,7 @@
 """Estimated against synthesized resources: layers of networks, blocks, or adders.
 
-    python benchmarks/estimates.py [--networks N] [--zoo FOLDER] [--seed N] [--board NAME]
-                                   [-o FILE.json]
+    python benchmarks/estimates.py [--networks N] [--zoo FOLDER] [--seed N] [--only NAME ...]
+                                   [--board NAME] [-o FILE.json]
     python benchmarks/estimates.py --blocks N [--seed N]
     python benchmarks/estimates.py DIR ...
     python benchmarks/estimates.py --sums N [--seed N]
@@ -10,8 +10,9 @@ Builds the examples, random networks and those of FOLDER/NAME/model.onnx for a Z
 another board, in three foldings each: the smallest, the fastest in 70 % of the chip (in all of it
 where nothing else fits) and one between. Synthesizes them and prints LUT, FF, block RAM and DSP
 slices of each layer as estimated and as Yosys counts them, where they differ most; then the median
-and the worst error. An error counts as small up to 15 % or 20 LUTs. Last the blocks that have a
-path of more LUT levels or carry chains than a block should.
+and the worst error of layers, and the sums of designs. ``--only`` takes the networks of these names
+(``digits/model``, ``random3``). An error counts as small up to 15 % or 20 LUTs. Last the blocks
+that have a path of more LUT levels or carry chains than a block should.
 
 With ``--blocks`` that of random neuron layers and sliding windows, with DIR that of the blocks of
 build directories. With ``--sums`` makes the adders of random layers with constant weights, without
@@ -25,7 +26,7 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -199,13 +200,20 @@ def rows_of_random(seed: int, count: int) -> Iterator[Row]:
                long_paths(found, [f"b{n}"]))
 
 
-def networks(count: int, seed: int, zoo: Path | None) -> Iterator[tuple[str, Model]]:
-    """Name, model and input type of the examples, of some random networks and of a folder's."""
+def networks(count: int, seed: int, zoo: Path | None,
+             only: Container[str] = ()) -> Iterator[tuple[str, Model]]:
+    """Name and model of the examples, of some random networks and of a folder's; ``only`` those of
+    some names, if given."""
     for file in sorted(EXAMPLES.glob("*/*.json")):
-        yield f"{file.parent.name}/{file.stem}", load_model(file)
+        name = f"{file.parent.name}/{file.stem}"
+        if not only or name in only:
+            yield name, load_model(file)
     for n in range(seed, seed + count):
-        yield f"random{n}", random_model(n)
+        if not only or f"random{n}" in only:
+            yield f"random{n}", random_model(n)
     for file in sorted(zoo.glob("*/model.onnx")) if zoo else []:
+        if only and file.parent.name not in only:
+            continue
         try:
             yield file.parent.name, import_onnx(file)
         except ModelError as error:  # no type of its input
@@ -289,8 +297,9 @@ def rows_of_build(folder: Path) -> Iterator[Row]:
                long_paths(found, [block.name]))
 
 
-def show(rows: Iterable[Row], most: int | None) -> None:
-    """Prints the rows, or those with the largest errors, and what errors there are."""
+def show(rows: Iterable[Row], most: int | None, *, designs: bool = False) -> None:
+    """Prints the rows, or those with the largest errors, and what errors there are; with
+    ``designs``, whose names their layers begin with, those of whole designs too."""
     found = sorted(rows, key=lambda row: -_badness(row))
     table = Table(box=None)
     for name in ("", "blocks", *(name for _, name in COUNTED), "LUT error"):
@@ -305,11 +314,26 @@ def show(rows: Iterable[Row], most: int | None) -> None:
           f"beyond {WORST_SHARE:.0%} and {WORST_LUTS} LUTs: {len(large)}")
     for key, name in COUNTED:
         pairs = np.array([[getattr(row[2], key), getattr(row[3], key)] for row in found])
-        print(f"{name}: {pairs[:, 0].sum():.6g} estimated, {pairs[:, 1].sum():.6g} synthesized")
+        print(f"{name}: {pairs[:, 0].sum():.6g} estimated, {pairs[:, 1].sum():.6g} synthesized"
+              + (_of_designs(found, key) if designs else ""))
     print(f"{sum(bool(paths) for *_, paths in found)} with long paths")
     for name, *_, paths in found:
         for path in paths:
             print(f"  {name}: {path}")
+
+
+def _of_designs(rows: list[Row], key: str) -> str:
+    """How many times as much as estimated designs take, least, median and most."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for name, _, guess, real, _ in rows:
+        design = sums[name.rsplit(" ", 1)[0]]
+        design[0] += getattr(guess, key)
+        design[1] += getattr(real, key)
+    ratios = [real / guess for guess, real in sums.values() if guess]
+    if not ratios:
+        return ""
+    return f"; {len(ratios)} designs take {min(ratios):.2f} to {max(ratios):.2f} times as much, " \
+        + f"{np.median(ratios):.2f} in the median"
 
 
 def _error(guess: float, real: float) -> float:
@@ -327,6 +351,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--networks", type=int, default=30, metavar="N")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME")
     parser.add_argument("--board", default=BOARD, metavar="NAME")
     parser.add_argument("--zoo", type=Path, metavar="FOLDER")
     parser.add_argument("--blocks", type=int, metavar="N")
@@ -343,14 +368,14 @@ def main() -> None:
         rows = list(rows_of_random(arguments.seed, arguments.blocks))
     else:
         most, rows = SHOWN, []
-        found = networks(arguments.networks, arguments.seed, arguments.zoo)
+        found = networks(arguments.networks, arguments.seed, arguments.zoo, arguments.only)
         for row in rows_of_networks(found, load_board(arguments.board)):
             rows.append(row)
             if arguments.file:
                 arguments.file.write_text(json.dumps([
                     [name, kind, guess.as_dict(), real.as_dict(), paths]
                     for name, kind, guess, real, paths in rows]))
-    show(rows, most)
+    show(rows, most, designs=most is not None)
 
 
 if __name__ == "__main__":

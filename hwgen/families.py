@@ -32,7 +32,9 @@ class Family:
         Whether LUTs can be memory.
     lut_factor, ff_factor
         LUTs and flip-flops for one that blocks estimate, which they do for LUTs of six inputs and
-        shift registers in LUTs: coarse, of the digits network (docs/boards.md).
+        shift registers in LUTs; docs/boards.md says of which networks they are.
+    ff_of_memory
+        Flip-flops for a LUT used as memory: delays, where there are no shift registers in LUTs.
     """
 
     vendor: str
@@ -44,6 +46,7 @@ class Family:
     lut_ram: bool = True
     lut_factor: float = 1.0
     ff_factor: float = 1.0
+    ff_of_memory: float = 0.0
 
 
 def _ice40(part: str) -> str:
@@ -64,7 +67,7 @@ FAMILIES = {
         lambda part: "synth_xilinx -family xcup -flatten -noiopad -noclkbuf"),
     "ecp5": Family(
         "lattice", "nextpnr-ecp5", r"LFE5U(M|M5G)?-(12|25|45|85)F-[6-8](BG|MG|TG)[0-9]+[CI]",
-        "LFE5U-85F-6BG381C", lambda part: "synth_ecp5", lut_factor=2.5, ff_factor=1.8),
+        "LFE5U-85F-6BG381C", lambda part: "synth_ecp5", lut_factor=2.0, ff_of_memory=2.0),
     "ice40": Family(
         "lattice", "nextpnr-ice40", r"iCE40(UP[35]K|(HX|LP)[148]K)-[A-Z]+[0-9]+I?",
         "iCE40UP5K-SG48I", _ice40, bram_steps=9, lut_ram=False, lut_factor=4.8, ff_factor=2.3),
@@ -86,5 +89,5 @@ def synth_command(family: str, part: str = "") -> str:
 def family_cost(cost: Resources, family: str) -> Resources:
     """A block's estimate on a family. Where no LUT can be memory, none is counted as such."""
     found = FAMILIES[family]
-    return replace(cost, lut=cost.lut * found.lut_factor, ff=cost.ff * found.ff_factor,
-                   lutram=cost.lutram * found.lut_ram)
+    return replace(cost, lut=cost.lut * found.lut_factor, lutram=cost.lutram * found.lut_ram,
+                   ff=cost.ff * found.ff_factor + cost.lutram * found.ff_of_memory)

@@ -331,7 +331,7 @@ def test_every_tensor_of_a_layer_s_end_is_named():
 def test_estimates_grow_for_families_with_smaller_luts():
     cost = Resources(lut=100, lutram=10, ff=10, bram36=1, dsp=2)
     assert family_cost(cost, "xc7") == cost
-    assert family_cost(cost, "ecp5") == Resources(lut=250, lutram=10, ff=18, bram36=1, dsp=2)
+    assert family_cost(cost, "ecp5") == Resources(lut=200, lutram=10, ff=30, bram36=1, dsp=2)
     assert family_cost(cost, "ice40") == Resources(lut=480, lutram=0, ff=23, bram36=1, dsp=2)
 
 
