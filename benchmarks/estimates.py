@@ -332,8 +332,8 @@ def _of_designs(rows: list[Row], key: str) -> str:
     ratios = [real / guess for guess, real in sums.values() if guess]
     if not ratios:
         return ""
-    return f"; {len(ratios)} designs take {min(ratios):.2f} to {max(ratios):.2f} times as much, " \
-        + f"{np.median(ratios):.2f} in the median"
+    text = f"; {len(ratios)} designs take {min(ratios):.2f} to {max(ratios):.2f} times as much"
+    return f"{text}, {np.median(ratios):.2f} in the median"
 
 
 def _error(guess: float, real: float) -> float:
