@@ -13,6 +13,7 @@ from math import ceil, floor, prod
 
 import numpy as np
 
+from .matmul import exact_matmul
 from .types import TERNARY, NumType, smallest_type
 
 __all__ = ["REQUANTIZE_ROUNDINGS", "ROUNDINGS", "Add", "ArgMax", "Bias", "Clip", "Concat", "Conv",
@@ -233,7 +234,7 @@ class Conv(Op):
             rows = view.reshape(*view.shape[:3], groups, group_in, *self.kernel) \
                 if groups > 1 else view[:, :, :, None]
             matrix = rows.transpose(3, 0, 1, 2, 5, 6, 4).reshape(groups, -1, weights.shape[1])
-            sums = (matrix @ weights).swapaxes(0, 1)
+            sums = exact_matmul(matrix, weights).swapaxes(0, 1)
             result[first:first + step] = sums.reshape(len(part), height, width, out)
         result += self.bias
         return result

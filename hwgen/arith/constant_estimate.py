@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..matmul import exact_matmul
 from ..resources import Resources
 from .constant_sums import BIT_PRICE, connected, moves, signed_digits
 
@@ -91,7 +92,8 @@ def _pairs(digits: np.ndarray) -> list[tuple[int, float]]:
         first = numbers[:, :, :places - distance].reshape(count, -1)
         second = numbers[:, :, distance:].reshape(count, -1)
         # With the same signs, or with unlike ones: what there is more of.
-        found = (abs(first) @ abs(second).T + abs(first @ second.T)) / 2
+        found = (exact_matmul(abs(first), abs(second).T)
+                 + abs(exact_matmul(first, second.T))) / 2
         np.fill_diagonal(found, 0)
         distances[found > most] = distance
         np.maximum(most, found, out=most)

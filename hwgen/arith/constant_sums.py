@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..matmul import exact_matmul
 from .bit_heap import IDENTITY, INVERTED, ONE, Compression, Stage, Term, compress
 
 __all__ = ["BIT_PRICE", "ConstantSums", "connected", "constant_sums", "moves", "signed_digits",
@@ -167,7 +168,8 @@ class _Sharing:
         # The second number is `distance` bits above the first.
         moved = np.stack([np.roll(rows[changed], distance, axis=1)
                           for distance in range(1 - most, most)], axis=1)
-        signs, together = moved @ rows.T, abs(moved) @ abs(rows).T
+        signs = exact_matmul(moved, rows.T)
+        together = exact_matmul(abs(moved), abs(rows).T)
         found = np.stack([together + signs, together - signs], axis=-1).swapaxes(1, 2) / 2
         found[np.arange(len(changed)), changed, most - 1] = 0
         grown[changed] = found
@@ -220,7 +222,8 @@ class _Sharing:
         """To each pair the number that most often joins it, at the distance 0 of its first, and
         how often it does."""
         uses = used.reshape(len(used), -1).astype(np.float32).T
-        signs, together = self.rows @ uses, abs(self.rows) @ abs(uses)
+        signs = exact_matmul(self.rows, uses)
+        together = exact_matmul(abs(self.rows), abs(uses))
         same, unlike = (together + signs) / 2, (together - signs) / 2
         each = np.arange(len(pairs))
         same[pairs[:, :, 0].T, each] = unlike[pairs[:, :, 0].T, each] = 0
