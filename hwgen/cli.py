@@ -1,5 +1,6 @@
 """Command line of hwgen."""
 
+import gc
 import os
 import shlex
 import sys
@@ -54,6 +55,9 @@ POWER_FRAMES = 8  # random ones, of small networks
 
 
 def entry_point() -> None:
+    # Millions of small objects live as long as the command; by default Python would look through
+    # them again and again for cycles.
+    gc.set_threshold(50_000, 20, 100)
     sys.exit(main())
 
 

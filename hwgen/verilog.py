@@ -1,5 +1,6 @@
 """Verilog of a hardware graph: one file per block, and the top."""
 
+import gc
 import os
 import re
 import signal
@@ -105,12 +106,14 @@ def _side_by_side(function: Callable[[Given], Found], work: Sequence[Given]) -> 
     if len(work) < WORTH_PROCESSES or sys.platform != "linux" or (os.cpu_count() or 1) < 2:
         yield from map(function, work)
         return
+    gc.freeze()  # else the garbage collector of each process would copy all that is there
     pool = ProcessPoolExecutor(min(PROCESSES, os.cpu_count() or 1), get_context("fork"),
                                signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         yield from pool.map(function, work)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C start no more
+        gc.unfreeze()
 
 
 def _convert(name: str, text: str, rtl: Path, scratch: Path, lut_ram: bool) -> list[str]:
