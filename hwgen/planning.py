@@ -33,7 +33,7 @@ from .lower import Plan, build_hardware, pace_within, plan_layers
 from .passes import pack_pixels, packings, variants
 from .refolding import refold
 from .resources import Resources
-from .schedule import Timing, size_buffers
+from .schedule import Timing, roughly_sized, size_buffers
 
 __all__ = ["DEFAULT_SHARE", "Built", "Target", "plan_design"]
 
@@ -43,6 +43,9 @@ REFOLDS = 2
 PACED = 1.02
 """By what factor a design may be larger and still keep the rate and the latency that it can have,
 beyond what was asked for."""
+
+ROUGHLY = 1.05
+"""By what factor a design may be smaller than it looks with FIFOs of about the right sizes."""
 
 CLEARLY = 1.1
 """By what factor a variant's layers are larger than another's where what goes between them is not
@@ -272,19 +275,25 @@ class _Variant:
         fold = self.target.fold
         return pace_from_file(fold, self.graph.input) if fold is not None else 1
 
+    def _hardware(self, choice: Choice, clocks: int) -> HwGraph:
+        return build_hardware(self.graph, self.plans, choice.options, clocks)
+
+    def _parts(self, hardware: HwGraph) -> dict[str, Resources]:
+        """What each layer takes."""
+        family = self.target.board.family
+        parts: dict[str, Resources] = {}
+        for node in hardware.nodes:
+            parts[node.layer] = parts.get(node.layer, Resources()) \
+                + family_cost(node.block.estimate(family), family)
+        return parts
+
     def _realize(self, choice: Choice, clocks: int = 0) -> Built:
         """The design of a folding, whose input beats are ``clocks`` apart, or as far as will do."""
         clocks = clocks or self._pace(choice)
         if (choice, clocks) not in self._known:
-            family = self.target.board.family
-            hardware, timing = size_buffers(build_hardware(self.graph, self.plans, choice.options,
-                                                           clocks))
-            parts: dict[str, Resources] = {}
-            for node in hardware.nodes:
-                parts[node.layer] = parts.get(node.layer, Resources()) \
-                    + family_cost(node.block.estimate(family), family)
+            hardware, timing = size_buffers(self._hardware(choice, clocks))
             self._known[choice, clocks] = Built(self.graph, tuple(self.plans), choice, hardware,
-                                                timing, parts)
+                                                timing, self._parts(hardware))
         return self._known[choice, clocks]
 
     def _measure(self, choice: Choice) -> Resources:
@@ -332,7 +341,13 @@ class _Variant:
             built = self._realize(other)
             if within(built.estimate, budget):
                 break
+        if self._pace(built.choice) == 1:
+            return built
+        most = PACED * share_of(built.estimate, budget)
+        roughly = sum(self._parts(roughly_sized(self._hardware(built.choice, 1))).values(),
+                      Resources())
+        if overdraft(roughly, budget) > ROUGHLY - 1 or share_of(roughly, budget) > ROUGHLY * most:
+            return built  # it takes long to know exactly
         at_full_speed = self._realize(built.choice, 1)
         fits = within(at_full_speed.estimate, budget)
-        return at_full_speed if fits and share_of(at_full_speed.estimate, budget) \
-            <= PACED * share_of(built.estimate, budget) else built
+        return at_full_speed if fits and share_of(at_full_speed.estimate, budget) <= most else built

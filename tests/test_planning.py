@@ -15,6 +15,7 @@ from hwgen.lower import plan_layers
 from hwgen.ops import Conv, MaxPool, Requantize
 from hwgen.passes import variants
 from hwgen.planning import Target, plan_design
+from hwgen.schedule import size_buffers
 from hwgen.types import TERNARY, uint_type
 from tests.graphs import GraphBuilder, inception
 
@@ -174,3 +175,19 @@ def test_the_input_is_paced_where_a_design_would_else_be_clearly_larger(monkeypa
     larger = share_of(free.estimate, BOARD.limits) / share_of(paced.estimate, BOARD.limits)
     assert pace_of(planned_with(larger - 1e-6, monkeypatch)) == 20
     assert pace_of(planned_with(larger + 1e-6, monkeypatch)) == 1
+
+
+@pytest.mark.parametrize("paced, roughly, sized", [(0.0, 1.05, False), (1.02, 0.5, False),
+                                                   (10.0, 1.05, True)])
+def test_a_design_that_is_clearly_larger_at_full_speed_is_not_sized_exactly(paced, roughly, sized,
+                                                                            monkeypatch):
+    found = []
+
+    def counted(hardware):
+        found.append(any(isinstance(node.block, PaceConfig) for node in hardware.nodes))
+        return size_buffers(hardware)
+
+    monkeypatch.setattr(planning, "size_buffers", counted)
+    monkeypatch.setattr(planning, "ROUGHLY", roughly)
+    planned_with(paced, monkeypatch)
+    assert (not all(found)) == sized
