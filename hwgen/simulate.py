@@ -280,6 +280,8 @@ def execute(command: list[str], cwd: Path, stderr: Path, beats: int,
             on_progress: Progress | None) -> Records:
     """Run a simulator and read its records; ToolError if it fails without a word."""
     records = Records([])
+    inputs: list[tuple[int, int]] = []
+    outputs: list[int] = []
     with open(stderr, "wb") as log, \
             subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=log,
                              text=True) as process:
@@ -288,8 +290,11 @@ def execute(command: list[str], cwd: Path, stderr: Path, beats: int,
             kind, _, rest = line.rstrip("\n").partition(" ")
             if kind == "progress" and on_progress:
                 on_progress(sum(map(int, rest.split())), beats)
-            elif kind == "frame":
-                records.frames.append(FrameClocks(*map(int, rest.split()[1:])))
+            elif kind == "input":
+                first, last = map(int, rest.split())
+                inputs.append((first, last))
+            elif kind == "output":
+                outputs.append(int(rest))
             elif kind == "fifo":
                 records.peaks.append(int(rest.split()[1]))
             elif kind == "done":
@@ -298,6 +303,8 @@ def execute(command: list[str], cwd: Path, stderr: Path, beats: int,
                 records.counted = int(rest)
             elif kind == "error":
                 records.error = rest
+    # A frame's last output beat may come before its last input beat.
+    records.frames = [FrameClocks(*clocks, out) for clocks, out in zip(inputs, outputs)]
     if process.returncode and records.error is None:
         lines = stderr.read_text(errors="replace").strip().splitlines()
         raise ToolError(f"the simulator failed with status {process.returncode}: "
